@@ -1,0 +1,1 @@
+"""Vocabulary that every folder below shares: errors, configs, records, seeds, digests, ledger."""

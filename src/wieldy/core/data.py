@@ -1,0 +1,218 @@
+"""The examples that a network is trained, chosen and judged on."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core import rng
+from wieldy.core.errors import DataError
+
+Inputs = NDArray[np.float32]
+Targets = NDArray[np.int64]
+Batch = tuple[Inputs, Targets]
+Scores = Callable[[NDArray[np.float32], Targets], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure of merit: the mean over examples of `scores(outputs, targets)`.
+
+    `scale` is the metric's full range; a point is a hundredth of it.
+    """
+
+    name: str
+    scores: Scores  # (n, ...) outputs and (n,) targets to (n,) scores
+    scale: float = 1.0
+    higher_is_better: bool = True
+
+    def points_lost(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+        """Return how many points worse the mean of `after` is than that of `before`."""
+        sign = 1.0 if self.higher_is_better else -1.0
+        return float(sign * 100 * (before.mean() - after.mean()) / self.scale)
+
+
+def _is_right(outputs: NDArray[np.float32], targets: Targets) -> NDArray[np.float64]:
+    return (outputs.argmax(axis=1) == targets).astype(np.float64)
+
+
+ACCURACY = Metric(name="accuracy", scores=_is_right)
+
+
+class Split(Protocol):
+    """One set of examples that can be read any number of times."""
+
+    size: int
+
+    def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Yield (inputs, targets); in an order drawn from `order` where the set allows one."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Examples held in memory.
+
+    Args:
+        inputs: float32, (n, ...), finite.
+        targets: whole numbers, (n,), not negative.
+
+    Raises:
+        DataError: empty, of unequal length, or holding NaN or infinity.
+
+    Example:
+        >>> split = Arrays(np.zeros((3, 2), np.float32), np.array([0, 1, 0]))
+        >>> [len(x) for x, _ in split.batches(2)]
+        [2, 1]
+    """
+
+    inputs: Inputs
+    targets: Targets
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        inputs, targets = checked_batch(self.inputs, self.targets, "data")
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "size", len(inputs))
+
+    def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Yield (inputs, targets) of at most `batch_size` examples."""
+        index = order.permutation(self.size) if order else np.arange(self.size)
+        for start in range(0, self.size, batch_size):
+            part = index[start : start + batch_size]
+            yield self.inputs[part], self.targets[part]
+
+    def take(self, index: NDArray[np.intp]) -> "Arrays":
+        """Return the examples at `index`."""
+        return Arrays(self.inputs[index], self.targets[index])
+
+
+class Stream:
+    """Batches from a loader of the user's own, such as a torch DataLoader.
+
+    The loader keeps its own batch size and order. Every batch is checked as it passes.
+
+    Raises:
+        DataError: the loader is empty, cannot be read twice, or yields something else
+            than pairs of (inputs, targets).
+    """
+
+    def __init__(self, loader: Iterable[Any], name: str = "data") -> None:
+        if iter(loader) is loader:
+            raise DataError(f"{name}: a generator can be read only once; hand in a DataLoader or a list of batches.")
+        self._loader = loader
+        self._name = name
+        self.size = sum(len(inputs) for inputs, _ in self.batches(0))
+
+    def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:  # noqa: ARG002
+        """Yield the loader's batches as checked arrays."""
+        empty = True
+        for item in self._loader:
+            empty = False
+            if not isinstance(item, (tuple, list)) or len(item) != 2:
+                raise DataError(f"{self._name}: each batch must be (inputs, targets); got {type(item).__name__}.")
+            yield checked_batch(item[0], item[1], self._name)
+        if empty:
+            raise DataError(f"{self._name}: the loader is empty; hand in at least one batch.")
+
+
+def checked_batch(inputs: Any, targets: Any, name: str) -> Batch:
+    """Return inputs as finite float32 and targets as int64 of equal, positive length."""
+    x = np.ascontiguousarray(inputs, dtype=np.float32)
+    y = np.asarray(targets)
+    if x.ndim == 0 or len(x) == 0:
+        raise DataError(f"{name}: holds no examples; at least one is needed.")
+    if y.shape != (len(x),):
+        raise DataError(f"{name}: targets must be ({len(x)},), one label for each input; got {y.shape}.")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(f"{name}: targets must be whole numbers (class labels); got {y.dtype}.")
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"{name}: inputs must be finite; {int((~finite).sum())} of {len(x)} hold NaN or infinity, "
+            f"the first at index {int(np.argmin(finite))}. Clean or drop them."
+        )
+    if y.min() < 0:
+        raise DataError(f"{name}: labels must not be negative; got {int(y.min())}.")
+    return x, y.astype(np.int64)
+
+
+def check_labels(targets: Targets, classes: int, name: str) -> None:
+    """Refuse labels that the network has no output for."""
+    if targets.max() >= classes:
+        raise DataError(
+            f"{name}: labels must be below {classes}, the network's number of outputs; got "
+            f"{int(targets.max())}. Check the label encoding or the network's last layer."
+        )
+
+
+def as_split(source: Any, name: str) -> Split:
+    """Turn (inputs, targets), a Split or a re-readable loader into a Split."""
+    if isinstance(source, (Arrays, Stream)):
+        return source
+    if isinstance(source, tuple) and len(source) == 2:
+        try:
+            return Arrays(*source)
+        except DataError as error:
+            raise DataError(str(error).replace("data:", f"{name}:", 1)) from None
+    if isinstance(source, Iterable):
+        return Stream(source, name)
+    raise DataError(f"{name}: must be (inputs, targets) or a loader of such batches; got {type(source).__name__}.")
+
+
+class Data:
+    """Training, validation and test examples with the metric that judges them.
+
+    Search and recovery read `train` and `validate`; `test` is read once, at the end.
+    Where only `train` is given, in memory, it is split 70/15/15 and `notes` says so.
+
+    Args:
+        train: (inputs, targets) arrays or a re-readable loader of such batches.
+        validate, test: the same; both or neither.
+        metric: defaults to accuracy.
+        classes: names of the classes, in the order of the network's outputs.
+
+    Raises:
+        DataError: a set is empty or damaged, or only one of `validate` and `test` is given.
+
+    Example:
+        >>> rows = np.zeros((20, 2), np.float32), np.arange(20) % 2
+        >>> data = Data(rows)
+        >>> data.train.size, data.validate.size, data.test.size
+        (14, 3, 3)
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        validate: Any = None,
+        test: Any = None,
+        *,
+        metric: Metric = ACCURACY,
+        classes: tuple[str, ...] = (),
+        seed: int = 0,
+    ) -> None:
+        self.metric = metric
+        self.classes = classes
+        self.notes: tuple[str, ...] = ()
+        self.train = as_split(train, "train")
+        if validate is not None and test is not None:
+            self.validate = as_split(validate, "validate")
+            self.test = as_split(test, "test")
+        elif validate is None and test is None:
+            self._divide(seed)
+        else:
+            raise DataError("data: give both validate and test, or neither to have train split 70/15/15.")
+
+    def _divide(self, seed: int) -> None:
+        whole = self.train
+        if not isinstance(whole, Arrays) or whole.size < 10:
+            raise DataError("data: only arrays of at least 10 examples can be split; give validate and test.")
+        order = rng.generator(seed, "data", "split").permutation(whole.size)
+        first, second = round(0.7 * whole.size), round(0.85 * whole.size)
+        self.train = whole.take(order[:first])
+        self.validate = whole.take(order[first:second])
+        self.test = whole.take(order[second:])
+        self.notes = (f"one set of {whole.size} was given; it was split 70/15/15 with seed {seed}",)

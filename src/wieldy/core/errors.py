@@ -1,0 +1,115 @@
+"""One tree for every error that a person may meet.
+
+::
+
+    WieldyError                 exit code
+    ├── InputError              2   what was handed in cannot be used
+    │   ├── ConfigError             a setting, recipe or option
+    │   ├── DataError               images, labels, loaders
+    │   ├── ShapeError              an array of the wrong shape or dtype
+    │   ├── TraceError              a network that cannot be followed
+    │   │   └── UnsupportedOpError      an operator outside the allow-list
+    │   ├── PackageError            a file that is no sound package
+    │   │   ├── NotAPackageError        another kind of file
+    │   │   ├── TruncatedError          bytes are missing
+    │   │   ├── DigestError             bytes were changed
+    │   │   └── SchemaError             its contents break the contract
+    │   ├── DependencyError         an extra that is not installed
+    │   └── TierError               an instruction set that is not to be had here
+    ├── VerdictError            1   a goal was not met
+    │   └── BudgetError             no plan reaches the budget
+    ├── StorageError            2   a file could not be written; the old one is intact
+    └── InternalError           3   our own fault
+
+Every message names the thing, the rule, the value and a way out.
+"""
+
+from typing import ClassVar
+
+EXIT_MET = 0
+EXIT_VERDICT = 1
+EXIT_INPUT = 2
+EXIT_INTERNAL = 3
+EXIT_INTERRUPTED = 130
+
+
+class WieldyError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code: ClassVar[int] = EXIT_INTERNAL
+
+
+class InputError(WieldyError):
+    """What was handed in cannot be used."""
+
+    exit_code = EXIT_INPUT
+
+
+class ConfigError(InputError):
+    """A setting, recipe or option is wrong."""
+
+
+class DataError(InputError):
+    """Images, labels or a loader are wrong."""
+
+
+class ShapeError(InputError):
+    """An array has the wrong shape or dtype."""
+
+
+class TraceError(InputError):
+    """A network cannot be followed by the tracer."""
+
+
+class UnsupportedOpError(TraceError):
+    """A network uses an operator that is not supported."""
+
+
+class PackageError(InputError):
+    """A file is no sound package."""
+
+
+class NotAPackageError(PackageError):
+    """The file is of another kind."""
+
+
+class TruncatedError(PackageError):
+    """Bytes of the file are missing."""
+
+
+class DigestError(PackageError):
+    """Bytes of the file differ from what its manifest names."""
+
+
+class SchemaError(PackageError):
+    """The contents of a package break its contract."""
+
+
+class DependencyError(InputError):
+    """A package of an optional extra is not installed."""
+
+
+class TierError(InputError):
+    """An instruction set was asked for that cannot be had in this process."""
+
+
+class VerdictError(WieldyError):
+    """A goal was not met, or a verdict changed."""
+
+    exit_code = EXIT_VERDICT
+
+
+class BudgetError(VerdictError):
+    """No plan that was measured reaches the budget."""
+
+
+class StorageError(WieldyError):
+    """A file could not be written; what stood there before is intact."""
+
+    exit_code = EXIT_INPUT
+
+
+class InternalError(WieldyError):
+    """Something that only a fault of ours can cause."""
+
+    exit_code = EXIT_INTERNAL

@@ -1,0 +1,88 @@
+"""The append-only record of a run: each measured value is stored once and read back ever after."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wieldy.core import digest
+from wieldy.core.errors import ConfigError, StorageError
+
+
+class Ledger:
+    """Values by key in `DIR/ledger.jsonl`, one JSON line each, flushed to disk as it is written.
+
+    A measurement that the ledger holds is never taken again; that is what makes a
+    replayed run end in the same bytes. Each line carries a digest of its own contents,
+    so a damaged line is named instead of believed.
+
+    Args:
+        folder: where `ledger.jsonl` lies; None keeps the ledger in memory.
+
+    Raises:
+        ConfigError: a stored line is damaged.
+        StorageError: a line cannot be written.
+
+    Example:
+        >>> ledger = Ledger(None)
+        >>> ledger.remember("time", {"net": "a"}, lambda: 0.5)
+        0.5
+        >>> ledger.remember("time", {"net": "a"}, lambda: 0.7)
+        0.5
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = folder / "ledger.jsonl" if folder else None
+        self._values: dict[str, Any] = {}
+        if self.path and self.path.exists():
+            self._read(self.path)
+
+    def remember(self, kind: str, key: Any, compute: Callable[[], Any]) -> Any:
+        """Return the value stored under (kind, key), or compute, store and return it."""
+        name = digest.of_value([kind, key])
+        if name not in self._values:
+            self._append(name, kind, key, compute())
+        return self._values[name]
+
+    def note(self, kind: str, key: Any, value: Any) -> None:
+        """Store a value that is only reported, never read back in place of work."""
+        self._append(digest.of_value([kind, key]), kind, key, value)
+
+    def adopt(self, other: "Ledger") -> None:
+        """Take over every value of another run, so that this one replays it."""
+        for name, value in other._values.items():
+            if name not in self._values:
+                self._append(name, "adopted", name, value)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _append(self, name: str, kind: str, key: Any, value: Any) -> None:
+        entry = {"id": name, "kind": kind, "key": key, "value": value}
+        line = json.dumps(entry | {"check": digest.of_value(entry)}, allow_nan=False)
+        if self.path:
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise StorageError(f"{self.path}: could not be written ({error.strerror}).") from None
+        # read back from the text, so that a first run and its replay see the same value
+        self._values[name] = json.loads(line)["value"]
+
+    def _read(self, path: Path) -> None:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                check = entry.pop("check")
+                sound = check == digest.of_value(entry)
+            except (ValueError, KeyError, AttributeError):
+                sound = False
+            if not sound:
+                raise ConfigError(
+                    f"{path}: line {number} is damaged. Remove that line to measure its value again, "
+                    "or start in a fresh folder."
+                )
+            self._values[entry["id"]] = entry["value"]

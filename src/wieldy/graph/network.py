@@ -1,0 +1,185 @@
+"""A module over a program's nodes: it keeps the user's leaf modules and walks the graph calling them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wieldy.core.errors import ShapeError, TraceError
+from wieldy.graph.ops import OPS
+from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+from wieldy.graph.removal import Kept, keep_indices
+
+DROPOUTS = ("aten.dropout.default", "aten.feature_dropout.default")
+
+
+class GraphNetwork(nn.Module):
+    """A network that is data and module at once.
+
+    Leaf modules and tensors keep the names that the user gave them, so a `state_dict`, a hook or a
+    training loop of the user's works as before. Train and evaluation mode differ as in the original.
+
+    Args:
+        program: the nodes to walk; its tensors' names are paths in this module.
+        leaves: leaf modules by path; each is called for the nodes that name it.
+        tensors: parameters and buffers that belong to no leaf, by path.
+
+    Raises:
+        ShapeError: from `forward`: the number or the shapes of the inputs are wrong.
+    """
+
+    def __init__(self, program: Program, leaves: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.program = program
+        for path, leaf in leaves.items():
+            container, name = self._container(path)
+            _free(container, name)
+            container.add_module(name, leaf)
+        for path, tensor in tensors.items():
+            container, name = self._container(path)
+            _free(container, name)
+            if isinstance(tensor, nn.Parameter):
+                container.register_parameter(name, tensor)
+            else:
+                container.register_buffer(name, tensor)
+        self._leaves = frozenset(leaves)
+        self._last_use = _last_uses(program)
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map inputs in traced order to the output, or to a tuple of them."""
+        values = self._bind(inputs)
+        for node in self.program.nodes:
+            values[node.name] = self._call(node, values)
+            for name in self._last_use[node.name]:
+                del values[name]
+        found = tuple(values[name] for name in self.program.outputs)
+        return found[0] if len(found) == 1 else found
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the parameter or buffer at a path of the program."""
+        path, _, last = name.rpartition(".")
+        found: Tensor = getattr(self.get_submodule(path), last)
+        return found
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor of the program as a numpy array of its own."""
+        return {name: self.tensor(name).detach().cpu().numpy().copy() for name in self.program.tensors}
+
+    def replace_program(self, program: Program, kept: Kept) -> None:
+        """Take over a program with channels removed, and cut every tensor down to what stays."""
+        for name in {tensor for tensor, _ in kept}:
+            self._set(name, torch.from_numpy(keep_indices(self.tensor(name).detach().numpy(), name, kept)))
+        self.program = program
+        self._last_use = _last_uses(program)
+        for node in program.nodes:
+            if node.module in self._leaves:
+                _refresh(self.get_submodule(node.module), node)
+
+    def _set(self, name: str, value: Tensor) -> None:
+        path, _, last = name.rpartition(".")
+        owner, old = self.get_submodule(path), self.tensor(name)
+        value = value.contiguous()
+        setattr(owner, last, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
+
+    def _container(self, path: str) -> tuple[nn.Module, str]:
+        """Return the module that holds `path`, made of plain modules where it is missing."""
+        *parts, name = path.split(".")
+        module: nn.Module = self
+        for part in parts:
+            if part not in module._modules:
+                _free(module, part)
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        return module, name
+
+    def _bind(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        specs = self.program.inputs
+        if len(inputs) != len(specs):
+            raise ShapeError(f"network: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}.")
+        for (name, spec), value in zip(specs.items(), inputs, strict=True):
+            if tuple(value.shape[1:]) != spec.shape[1:]:
+                raise ShapeError(
+                    f"network: input {name!r} must be (batch, {', '.join(map(str, spec.shape[1:]))}); "
+                    f"got {tuple(value.shape)}."
+                )
+        return dict(zip(specs, inputs, strict=True))
+
+    def _call(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        if node.module in self._leaves:
+            source = next(iter(node.refs()))
+            result: Tensor = self.get_submodule(node.module)(values[source])
+            return result
+        arguments = {name: self._resolve(value, values) for name, value in node.inputs.items()}
+        if node.op == "aten.batch_norm.default" or node.op in DROPOUTS:
+            flag = "training" if "training" in arguments else "train"
+            arguments[flag] = arguments[flag] or self.training
+        given = {name: arguments[name] for name, kind in OPS[node.op] if kind != "none"}
+        return operator(node.op)(**given)
+
+    def _resolve(self, value: Argument, values: Mapping[str, Tensor]) -> Any:
+        if isinstance(value, Ref):
+            return values[value.name]
+        if isinstance(value, Stored):
+            return self.tensor(value.name)
+        if isinstance(value, tuple):
+            return [self._resolve(item, values) for item in value]
+        return value
+
+
+def operator(op: str) -> Callable[..., Tensor]:
+    """Return torch's operator for an overload of the allow-list."""
+    _, name, overload = op.split(".")
+    found = getattr(getattr(torch.ops.aten, name), overload)
+    if op in ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"):
+        return _with_numbers(getattr(torch, name), takes_alpha=name in ("add", "sub"))
+    return found  # type: ignore[no-any-return]
+
+
+def _with_numbers(function: Callable[..., Tensor], *, takes_alpha: bool) -> Callable[..., Tensor]:
+    """Torch's Python function takes numbers on either side, which the overload does not."""
+
+    def call(**given: Tensor | float) -> Tensor:
+        first, second = given["self"], given["other"]
+        if not isinstance(first, Tensor):
+            first = torch.tensor(first, dtype=torch.float32)
+        return function(first, second, alpha=given["alpha"]) if takes_alpha else function(first, second)
+
+    return call
+
+
+def _free(module: nn.Module, name: str) -> None:
+    if name not in module._modules and hasattr(module, name):
+        raise TraceError(
+            f"network: a part named {name!r} collides with an attribute of the traced network. Rename it, "
+            f"for instance to {name + '_'!r}."
+        )
+
+
+def _last_uses(program: Program) -> dict[str, list[str]]:
+    """For each node, the values that nothing reads after it."""
+    last: dict[str, str] = {}
+    for node in program.nodes:
+        for name in node.refs():
+            last[name] = node.name
+    ends: dict[str, list[str]] = {node.name: [] for node in program.nodes}
+    for value, node_name in last.items():
+        if value not in program.outputs:
+            ends[node_name].append(value)
+    return ends
+
+
+def _refresh(leaf: nn.Module, node: Node) -> None:
+    """Bring a leaf's own attributes up to date with its tensors."""
+    if isinstance(leaf, nn.Conv2d):
+        groups = node.inputs["groups"]
+        assert isinstance(groups, int)
+        leaf.groups = groups
+        leaf.out_channels, leaf.in_channels = leaf.weight.shape[0], leaf.weight.shape[1] * groups
+    elif isinstance(leaf, nn.Linear):
+        leaf.out_features, leaf.in_features = leaf.weight.shape
+    elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
+        assert leaf.running_mean is not None
+        leaf.num_features = len(leaf.running_mean)
+

@@ -1,0 +1,84 @@
+"""The three shapes that a method takes, and what each may rely on.
+
+- `Score`: importances of one group's channels; the planner decides how many go.
+- `Transform`: alters layers of a network and yields a `Change` or `Refused` for each.
+- `Hook`: takes part in training, in `wieldy.fit` or in any plain torch loop.
+
+A method knows one group or one scope. It never sees a budget, a data set or a whole plan.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wieldy.core.config import Frozen
+from wieldy.core.records import Change, Refused
+
+if TYPE_CHECKING:
+    from wieldy.graph.coupling import Group
+    from wieldy.graph.network import GraphNetwork
+    from wieldy.stats.collect import Stats
+
+
+class MethodConfig(Frozen):
+    """Base of every method's settings; its type is the method's key in `METHODS`."""
+
+    seed: int = 0
+
+
+class Score(Protocol):
+    """Importance of each channel of a group: larger is dearer. Inputs are not altered."""
+
+    def __call__(
+        self, network: "GraphNetwork", group: "Group", stats: "Stats", config: MethodConfig
+    ) -> NDArray[np.float64]:
+        """Return (channels,) float64, finite and not negative."""
+
+
+class Transform(Protocol):
+    """Alter the layers in `scope`, in place, and account for each of them."""
+
+    def __call__(
+        self, network: "GraphNetwork", scope: Sequence[str], stats: "Stats", config: MethodConfig
+    ) -> Iterator[Change | Refused]:
+        """Yield one record for each layer in `scope`."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step as a hook sees it."""
+
+    network: nn.Module
+    inputs: Tensor
+    outputs: Tensor
+    targets: Tensor
+    index: int
+    total: int
+
+
+class Hook:
+    """Takes part in training; every method does nothing unless a subclass says otherwise.
+
+    In a plain loop: `attach` once, add `penalty` to the loss, call `after_backward` before and
+    `after_step` after the optimiser's step, and `finish` at the end.
+    """
+
+    def attach(self, network: nn.Module) -> None:
+        """Prepare for training `network`."""
+
+    def penalty(self, step: Step) -> Tensor | None:  # noqa: ARG002
+        """Return a scalar to add to the loss, or None."""
+        return None
+
+    def after_backward(self, step: Step) -> None:
+        """Look at or alter gradients."""
+
+    def after_step(self, step: Step) -> None:
+        """Look at or alter weights."""
+
+    def finish(self, network: nn.Module) -> None:
+        """Leave `network` as it shall be kept."""

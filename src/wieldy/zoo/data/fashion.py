@@ -1,0 +1,114 @@
+"""Fashion-MNIST: 28x28 grey pictures of ten kinds of clothing.
+
+Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv 1708.07747; MIT licence, (c) 2017 Zalando SE
+(LICENSE-fashion-mnist beside this file). `embedded` needs no network; `full` reads the publisher's
+60,000 + 10,000 from disk and downloads only when told to.
+
+The 2,000 validation pictures are taken from the publisher's training set and are never trained on:
+both functions leave the same ones out.
+"""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core import digest
+from wieldy.core.data import Arrays, Data
+from wieldy.core.errors import DataError, DigestError
+from wieldy.core.optional import need
+from wieldy.zoo.data.idx import read_idx
+
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+MEAN, STD = 0.2860, 0.3530  # of the 60,000 training pictures, scaled to [0, 1]
+SUBSET = "fashion_subset.npz"
+SUBSET_SHA256 = "cd2c82fbd657e9d67e5513bfd85315e5ee160873ef38602ee7735410dfb0381f"
+PUBLISHER = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+SYSTEM = Path("/usr/share/datasets/fashion-mnist")
+CONTENT_SHA256 = {  # of the unpacked files
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+
+def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Map (n, 28, 28) bytes to (n, 1, 28, 28) float32 of mean 0 and deviation 1 over the training set."""
+    return ((pixels.astype(np.float32) / 255 - MEAN) / STD)[:, None].astype(np.float32)
+
+
+def embedded() -> Data:
+    """Return the subset in the package: 8,000 training, 2,000 validation and 3,000 test pictures.
+
+    Raises:
+        DigestError: the file on disk is not the published one.
+
+    Example:
+        >>> data = embedded()
+        >>> data.train.size, data.validate.size, data.test.size
+        (8000, 2000, 3000)
+    """
+    stored = _subset()
+    return Data(
+        (normalise(stored["train_images"]), stored["train_labels"].astype(np.int64)),
+        (normalise(stored["validate_images"]), stored["validate_labels"].astype(np.int64)),
+        (normalise(stored["test_images"]), stored["test_labels"].astype(np.int64)),
+        classes=CLASSES,
+    )
+
+
+def full(folder: Path | None = None, *, download: bool = False) -> Data:
+    """Return 58,000 training, the embedded 2,000 validation and all 10,000 test pictures.
+
+    Looks at `folder`, then at the system's data sets (Debian's dataset-fashion-mnist), then at the
+    cache; downloads from the publisher only if `download` is set.
+
+    Raises:
+        DataError: the files are nowhere, or their contents are not the published ones.
+    """
+    found = _locate(folder, download=download)
+    arrays = {name: read_idx(found / name, sha) for name, sha in CONTENT_SHA256.items()}
+    images = normalise(arrays["train-images-idx3-ubyte.gz"])
+    labels = arrays["train-labels-idx1-ubyte.gz"].astype(np.int64)
+    held_out = _subset()["validate_index"].astype(np.intp)
+    kept = np.setdiff1d(np.arange(len(images)), held_out)
+    return Data(
+        Arrays(images[kept], labels[kept]),
+        Arrays(images[held_out], labels[held_out]),
+        (normalise(arrays["t10k-images-idx3-ubyte.gz"]), arrays["t10k-labels-idx1-ubyte.gz"].astype(np.int64)),
+        classes=CLASSES,
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder for fetched data: $WIELDY_CACHE, or the user's cache folder."""
+    base = os.environ.get("WIELDY_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wieldy"
+
+
+def _subset() -> dict[str, NDArray[np.generic]]:
+    source = resources.files(__package__).joinpath(SUBSET)
+    if digest.of_bytes(source.read_bytes()) != SUBSET_SHA256:
+        raise DigestError(f"{SUBSET}: its SHA-256 must be {SUBSET_SHA256}; the file was changed. Reinstall wieldy.")
+    with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def _locate(folder: Path | None, *, download: bool) -> Path:
+    cache = cache_folder() / "fashion-mnist"
+    places = [folder] if folder else [SYSTEM, cache]
+    for place in places:
+        if all((place / name).is_file() for name in CONTENT_SHA256):
+            return place
+    if not download:
+        raise DataError(
+            f"Fashion-MNIST: its four files are not in {' or '.join(map(str, places))}. Install Debian's "
+            "dataset-fashion-mnist, name their folder, run `make data`, or pass download=True."
+        )
+    pooch = need("pooch", "compress", "downloading Fashion-MNIST")
+    for name in CONTENT_SHA256:  # read_idx checks what arrives, by content
+        pooch.retrieve(PUBLISHER + name, known_hash=None, fname=name, path=cache)
+    return cache

@@ -1,0 +1,1 @@
+"""Networks with which the demo and the tests work; they need torch."""
