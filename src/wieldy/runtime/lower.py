@@ -1,0 +1,230 @@
+"""From a program to an OpenVINO model: one readable table from ATen overload to function.
+
+Shapes are static, because that is what runs fastest; the batch is given here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core.errors import InternalError
+from wieldy.graph.ops import OPS
+from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+from wieldy.runtime.engine import openvino
+
+Arrays = Mapping[str, NDArray[Any]]
+Lowering = Callable[["Lowered"], Any]
+
+
+@dataclass
+class Lowered:
+    """One node's arguments, ready for OpenVINO: values as nodes, tensors as arrays, literals as they are."""
+
+    node: Node
+    ops: Any  # openvino.opset15
+    given: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    batch: int
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given[name]
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> Any:
+        """Return an OpenVINO constant."""
+        return self.ops.constant(np.asarray(value, dtype))
+
+    def whole(self, values: Any) -> Any:
+        """Return a constant of whole numbers."""
+        return self.constant(values, np.int64)
+
+
+def lower(program: Program, arrays: Arrays, batch: int) -> Any:
+    """Return an `openvino.Model` that computes `program` for `batch` examples.
+
+    Every operation carries the name of its node, so that profiles and errors can be read.
+
+    Raises:
+        InternalError: an operator of the allow-list has no lowering, or yields another shape than traced.
+    """
+    ov = openvino()
+    ops = ov.opset15
+    values: dict[str, Any] = {}
+    for name, spec in program.inputs.items():
+        shape = [batch if size is None else size for size in spec.shape]
+        values[name] = ops.parameter(shape, np.float32, name=name)
+    parameters = list(values.values())
+    for node in program.nodes:
+        result = _lower_node(node, values, arrays, ops, batch)
+        if all(result is not value for value in values.values()):  # nothing was added: keep the earlier name
+            result.set_friendly_name(node.name)
+        values[node.name] = result
+    results = [ops.result(values[name]) for name in program.outputs]
+    model = ov.Model(results, parameters, "wieldy")
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int) -> Any:
+    if node.op not in LOWERINGS:
+        raise InternalError(f"lower: {node.op} is on the allow-list but has no lowering.")
+    given = {name: _argument(node.inputs[name], values, arrays, ops) for name, _ in OPS[node.op]}
+    stored = {name: arrays[value.name] for name, value in node.inputs.items() if isinstance(value, Stored)}
+    result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch))
+    expected = [batch if size is None else size for size in node.shape]
+    if list(result.get_output_shape(0)) != expected:
+        raise InternalError(f"lower: {node.op} of {node.name!r} yields {list(result.get_output_shape(0))}, not {expected}.")
+    return result
+
+
+def _argument(value: Argument, values: Mapping[str, Any], arrays: Arrays, ops: Any) -> Any:
+    if isinstance(value, Ref):
+        return values[value.name]
+    if isinstance(value, Stored):
+        return ops.constant(np.ascontiguousarray(arrays[value.name]), name=value.name)
+    if isinstance(value, tuple):
+        return [_argument(item, values, arrays, ops) for item in value]
+    return value
+
+
+def _conv(a: Lowered) -> Any:
+    pads, weight = a["padding"], a.arrays["weight"]
+    spread = (a["stride"], pads, pads, a["dilation"])
+    if a["groups"] == 1:
+        result = a.ops.convolution(a["input"], a["weight"], *spread)
+    else:
+        grouped = weight.reshape(a["groups"], -1, *weight.shape[1:])
+        result = a.ops.group_convolution(a["input"], a.constant(grouped), *spread)
+    return _plus_bias(a, result, (1, -1, 1, 1))
+
+
+def _linear(a: Lowered) -> Any:
+    result = a.ops.matmul(a["input"], a["weight"], transpose_a=False, transpose_b=True)
+    return _plus_bias(a, result, (1,) * (len(a.node.shape) - 1) + (-1,))
+
+
+def _plus_bias(a: Lowered, result: Any, shape: tuple[int, ...]) -> Any:
+    if a["bias"] is None:
+        return result
+    return a.ops.add(result, a.constant(a.arrays["bias"].reshape(shape)))
+
+
+def _batch_norm(a: Lowered) -> Any:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias as one multiply and one add, which OpenVINO folds."""
+    mean, var = a.arrays["running_mean"].astype(np.float64), a.arrays["running_var"].astype(np.float64)
+    scale = a.arrays.get("weight", np.ones_like(mean)) / np.sqrt(var + a["eps"])
+    shift = a.arrays.get("bias", np.zeros_like(mean)) - mean * scale
+    shape = (1, -1) + (1,) * (len(a.node.shape) - 2)
+    scaled = a.ops.multiply(a["input"], a.constant(scale.reshape(shape)), name=f"{a.node.name}/scale")
+    return a.ops.add(scaled, a.constant(shift.reshape(shape)))
+
+
+def _clamp(low: str, high: str) -> Lowering:
+    return lambda a: a.ops.clamp(a["self"], float(a[low]), float(a[high]))
+
+
+def _unary(name: str) -> Lowering:
+    return lambda a: getattr(a.ops, name)(a["self"])
+
+
+def _binary(name: str) -> Lowering:
+    def lowering(a: Lowered) -> Any:
+        first, second = (_operand(a, a[side]) for side in ("self", "other"))
+        if a.given.get("alpha", 1) != 1:
+            second = a.ops.multiply(second, a.constant(a["alpha"]))
+        return getattr(a.ops, name)(first, second)
+
+    return lowering
+
+
+def _operand(a: Lowered, value: Any) -> Any:
+    return a.constant(value) if isinstance(value, (int, float)) else value
+
+
+def _elu(a: Lowered) -> Any:
+    """scale * (x if x > 0 else alpha * (exp(input_scale * x) - 1))."""
+    if a["scale"] == 1 and a["input_scale"] == 1:
+        return a.ops.elu(a["self"], float(a["alpha"]))
+    positive = a.ops.relu(a["self"])
+    negative = a.ops.minimum(a["self"], a.constant(0.0))
+    grown = a.ops.subtract(a.ops.exp(a.ops.multiply(negative, a.constant(a["input_scale"]))), a.constant(1.0))
+    both = a.ops.add(positive, a.ops.multiply(grown, a.constant(a["alpha"])))
+    return a.ops.multiply(both, a.constant(a["scale"]))
+
+
+def _gelu(a: Lowered) -> Any:
+    return a.ops.gelu(a["self"], "tanh" if a["approximate"] == "tanh" else "erf")
+
+
+def _leaky_relu(a: Lowered) -> Any:
+    return a.ops.prelu(a["self"], a.constant([a["negative_slope"]]))
+
+
+def _mean(a: Lowered) -> Any:
+    return a.ops.reduce_mean(a["self"], a.whole(a["dim"]), a["keepdim"])
+
+
+def _reshape(a: Lowered) -> Any:
+    shape = [a.batch if size is None else size for size in a.node.shape]
+    return a.ops.reshape(a["self"], a.whole(shape), special_zero=False)
+
+
+def _adaptive_avg_pool(a: Lowered) -> Any:
+    size = tuple(a["output_size"])
+    if size == (1, 1):
+        return a.ops.reduce_mean(a["self"], a.whole([2, 3]), keep_dims=True)
+    if size == tuple(a["self"].get_output_shape(0))[2:]:
+        return a["self"]
+    return a.ops.adaptive_avg_pool(a["self"], a.whole(list(size)))
+
+
+def _rounding(a: Lowered) -> str:
+    return "ceil_torch" if a["ceil_mode"] else "floor"
+
+
+def _avg_pool(a: Lowered) -> Any:
+    pads = a["padding"]
+    return a.ops.avg_pool(
+        a["self"], a["stride"], pads, pads, a["kernel_size"], not a["count_include_pad"], _rounding(a), "explicit"
+    )
+
+
+def _max_pool(a: Lowered) -> Any:
+    pads = a["padding"]
+    return a.ops.max_pool(
+        a["self"], a["stride"], a["dilation"], pads, pads, a["kernel_size"], _rounding(a), "explicit"
+    ).output(0).get_node()
+
+
+LOWERINGS: dict[str, Lowering] = {
+    "aten.conv2d.default": _conv,
+    "aten.linear.default": _linear,
+    "aten.batch_norm.default": _batch_norm,
+    "aten.relu.default": _unary("relu"),
+    "aten.relu6.default": lambda a: a.ops.clamp(a["self"], 0.0, 6.0),
+    "aten.hardtanh.default": _clamp("min_val", "max_val"),
+    "aten.sigmoid.default": _unary("sigmoid"),
+    "aten.tanh.default": _unary("tanh"),
+    "aten.silu.default": _unary("swish"),
+    "aten.hardswish.default": _unary("hswish"),
+    "aten.hardsigmoid.default": _unary("hsigmoid"),
+    "aten.gelu.default": _gelu,
+    "aten.leaky_relu.default": _leaky_relu,
+    "aten.elu.default": _elu,
+    "aten.softmax.int": lambda a: a.ops.softmax(a["self"], a["dim"]),
+    "aten.log_softmax.int": lambda a: a.ops.log_softmax(a["self"], a["dim"]),
+    "aten.dropout.default": lambda a: a["input"],
+    "aten.feature_dropout.default": lambda a: a["input"],
+    "aten.add.Tensor": _binary("add"),
+    "aten.sub.Tensor": _binary("subtract"),
+    "aten.mul.Tensor": _binary("multiply"),
+    "aten.div.Tensor": _binary("divide"),
+    "aten.cat.default": lambda a: a.ops.concat(a["tensors"], a["dim"]),
+    "aten.reshape.default": _reshape,
+    "aten.mean.dim": _mean,
+    "aten.adaptive_avg_pool2d.default": _adaptive_avg_pool,
+    "aten.avg_pool2d.default": _avg_pool,
+    "aten.max_pool2d.default": _max_pool,
+}

@@ -1,0 +1,128 @@
+"""Measuring saved files: a torch-free process of its own, alone on the machine, at a named tier."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wieldy.core import digest, errors, lock
+from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
+from wieldy.core.ledger import Ledger
+from wieldy.core.records import LayerTime, Timing
+from wieldy.runtime.engine import DYNAMIC_SWITCHES
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import CAP, CAPS, check_tier, cpu_name, current_tier
+from wieldy.runtime.timing import ROUNDS
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed: a package (or an OpenVINO .xml as a reference) at a precision."""
+
+    path: Path
+    precision: str = "f32"
+
+
+def measure(
+    original: Subject,
+    small: Subject,
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    tier: str | None = None,
+    rounds: int = ROUNDS,
+    ledger: Ledger | None = None,
+) -> Timing:
+    """Time two saved files against each other and return the paired ratio with its interval.
+
+    Args:
+        original, small: the ratio is milliseconds of `small` over milliseconds of `original`.
+        threads: default: all cores that this process may use.
+        batch: default: 1, or where `original` takes less than 0.4 ms, the smallest power of two at
+            which it takes 2 ms.
+        tier: cap the instruction set, e.g. "avx2"; default: what this process uses.
+        rounds: how often both are run in turns.
+        ledger: a figure that it holds is read back instead of being measured again.
+
+    Raises:
+        PackageError: a file is no sound package.
+        TierError: this CPU lacks the tier.
+        ConfigError: threads, batch or rounds out of range, or OMP_DYNAMIC set.
+
+    Cost: about a second, and the time of `2 * rounds` blocks of 8 ms or one call.
+    """
+    tier = tier or current_tier()
+    task = {
+        "task": "compare",
+        "sides": [_side(original), _side(small)],
+        "threads": _whole("threads", usable_cores() if threads is None else threads),
+        "batch": None if batch is None else _whole("batch", batch),
+        "rounds": _whole("rounds", rounds),
+    }
+    key = task | {"sides": [[digest.of_file(s.path), s.precision] for s in (original, small)], "tier": tier}
+    found = (ledger or Ledger(None)).remember("timing", key, lambda: _ask(task, tier))
+    return Timing(
+        **found,
+        rounds=rounds,
+        threads=task["threads"],
+        tier=tier,
+        original_precision=original.precision,
+        small_precision=small.precision,
+        cpu=cpu_name(),
+    )
+
+
+def layer_times(
+    subject: Subject, *, threads: int, batch: int, tier: str, ledger: Ledger | None = None
+) -> tuple[LayerTime, ...]:
+    """Return the median milliseconds of every operation that the runtime executes, in order.
+
+    The counters themselves cost time, so the sum is somewhat above the network's own figure.
+    """
+    task = {"task": "layers", "sides": [_side(subject)], "threads": threads, "batch": batch}
+    key = task | {"sides": [[digest.of_file(subject.path), subject.precision]], "tier": tier}
+    found = (ledger or Ledger(None)).remember("layers", key, lambda: _ask(task, tier))
+    return tuple(LayerTime(**layer) for layer in found["layers"])
+
+
+def _side(subject: Subject) -> dict[str, str]:
+    if not subject.path.is_file():
+        raise NotAPackageError(f"{subject.path}: is no file. Check the path.")
+    return {"path": str(subject.path.resolve()), "precision": subject.precision}
+
+
+def _whole(name: str, value: int) -> int:
+    if value < 1:
+        raise ConfigError(f"{name}: must be at least 1; got {value}.")
+    return value
+
+
+def _ask(task: dict[str, Any], tier: str) -> dict[str, Any]:
+    """Run the child under the lock and return its answer, or raise the error that it names."""
+    check_tier(tier)
+    environment = {name: value for name, value in os.environ.items() if name != CAP}
+    for name in DYNAMIC_SWITCHES:
+        if environment.get(name, "").lower() in ("true", "1"):
+            raise ConfigError(f"{name}: must not be set, since thread counts are part of every figure. Unset it.")
+    if tier in CAPS:
+        environment[CAP] = CAPS[tier]
+    with lock.measuring():
+        done = subprocess.run(
+            [sys.executable, "-m", "wieldy.runtime.child"],
+            input=json.dumps(task),
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise InternalError(f"timing process: ended with {done.returncode} and no answer.\n{done.stderr}") from None
+    if "error" in answer:
+        kind = getattr(errors, answer["error"])
+        raise kind(answer["message"])
+    return answer

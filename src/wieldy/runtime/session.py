@@ -1,0 +1,123 @@
+"""Opening a package: numpy arrays in, numpy arrays out, from any number of threads."""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core.errors import ConfigError, ShapeError
+from wieldy.package.read import Package, read
+from wieldy.runtime.engine import compile_model
+from wieldy.runtime.lower import lower
+from wieldy.runtime.tier import cap_process
+
+Array = NDArray[np.float32]
+KEPT_BATCHES = 8  # compiled forms that a session keeps
+
+
+class Session:
+    """A package, ready to run.
+
+    Each thread has a request of its own, so calls from several threads neither wait nor mix.
+    One form is compiled for each batch size that occurs; the latest few are kept.
+    """
+
+    def __init__(self, package: Package, *, threads: int, batch: int | None, precision: str) -> None:
+        self.package = package
+        self.threads = threads
+        self._batch = batch
+        self._precision = precision
+        self._compiled: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        if batch is not None:
+            self._form(batch)
+
+    def __call__(self, *inputs: Any) -> Array | tuple[Array, ...]:
+        """Run on inputs in traced order.
+
+        Args:
+            inputs: each (batch, ...) and float32, as the manifest's `inputs` say.
+
+        Returns:
+            The output, or a tuple of outputs, as arrays of the caller's own.
+
+        Raises:
+            ShapeError: a wrong number, shape or dtype of inputs, or another batch than the session's.
+        """
+        arrays = self._checked(inputs)
+        request = self._request(len(arrays[0]))
+        request.infer(list(arrays), share_inputs=True)
+        found = tuple(np.array(tensor.data) for tensor in request.output_tensors)
+        return found[0] if len(found) == 1 else found
+
+    def _checked(self, inputs: tuple[Any, ...]) -> list[Array]:
+        specs = self.package.program.inputs
+        if len(inputs) != len(specs):
+            raise ShapeError(f"{self.package.path}: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}.")
+        arrays = []
+        batch = self._batch if self._batch is not None else (len(inputs[0]) if np.ndim(inputs[0]) else 0)
+        for (name, spec), value in zip(specs.items(), inputs, strict=True):
+            array = np.asarray(value)
+            if array.dtype != np.float32:
+                raise ShapeError(f"input {name!r}: must be float32; got {array.dtype}. Use .astype('float32').")
+            if batch < 1 or array.shape != (batch, *spec.shape[1:]):
+                wanted = ", ".join(map(str, spec.shape[1:]))
+                size = "batch" if self._batch is None else str(self._batch)
+                raise ShapeError(f"input {name!r}: must be ({size}, {wanted}); got {array.shape}.")
+            arrays.append(np.ascontiguousarray(array))
+        return arrays
+
+    def _request(self, batch: int) -> Any:
+        """Return this thread's request for a batch size."""
+        requests = self._local.__dict__.setdefault("requests", {})
+        form = self._form(batch)
+        if batch not in requests or requests[batch][0] is not form:
+            requests[batch] = (form, form.create_infer_request())
+        return requests[batch][1]
+
+    def _form(self, batch: int) -> Any:
+        with self._lock:
+            if batch not in self._compiled:
+                model = lower(self.package.program, self.package.tensors, batch)
+                while len(self._compiled) >= KEPT_BATCHES:
+                    del self._compiled[next(iter(self._compiled))]
+                self._compiled[batch] = compile_model(model, threads=self.threads, precision=self._precision)
+            return self._compiled[batch]
+
+
+def open(  # noqa: A001 - the verb of the public API
+    path: str | Path, *, threads: int | None = None, batch: int | None = None, tier: str | None = None,
+    precision: str = "f32",
+) -> Session:
+    """Open a package for running. Needs neither torch nor any file of yours.
+
+    Args:
+        path: a package.
+        threads: of OpenVINO; default: all cores that this process may use.
+        batch: compile now, for this batch size alone; default: one form for each size that occurs.
+        tier: cap the instruction set, e.g. "avx2"; must come before any other use of OpenVINO here.
+        precision: "f32", or "bf16" where the CPU has it.
+
+    Raises:
+        PackageError: the file is no sound package.
+        TierError: the tier is not to be had in this process.
+        ConfigError: `threads` or `batch` is below 1, or the precision is unknown.
+    """
+    threads = usable_cores() if threads is None else threads
+    if threads < 1 or (batch is not None and batch < 1):
+        raise ConfigError(f"open: threads and batch must be at least 1; got {threads} and {batch}.")
+    if precision not in ("f32", "bf16"):
+        raise ConfigError(f"open: precision must be 'f32' or 'bf16'; got {precision!r}.")
+    package = read(path)
+    if tier is not None:
+        cap_process(tier)
+    return Session(package, threads=threads, batch=batch, precision=precision)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
