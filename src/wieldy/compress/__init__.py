@@ -1,1 +1,1 @@
-"""."""
+"""Applying a plan to a network, and making a trainable network from a package."""

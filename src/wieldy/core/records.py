@@ -117,3 +117,70 @@ class LayerTime(Frozen):
     kind: str
     kernel: str
     milliseconds: float
+
+
+class LayerRow(Frozen):
+    """One layer of a network: what it costs, by shape."""
+
+    layer: str
+    op: str
+    shape: tuple[int | None, ...]
+    macs: int
+    parameters: int
+    bytes: int
+
+
+class Candidate(Frozen):
+    """One point that the search measured: a share of channels removed, and what it gave."""
+
+    fraction: float  # share of the channels' rank order that was removed
+    multiple: int  # channels kept in each group are a multiple of this where the group allows it
+    parameters: int
+    macs: int
+    timing: Timing
+    chosen: bool = False
+
+
+class NetworkCard(Frozen):
+    """A saved network by its figures."""
+
+    path: str
+    sha256: str
+    bytes: int
+    parameters: int
+    macs: int
+
+
+class Epoch(Frozen):
+    """The metric on the validation set after one epoch of recovery."""
+
+    epoch: int
+    metric: float
+
+
+class RunRecord(Frozen):
+    """Everything that a run found; the page and the terminal show nothing else."""
+
+    title: str
+    verdict: Literal["met", "missed"]
+    reasons: tuple[str, ...]  # one plain sentence for each goal: what was asked, what was measured
+    budget: dict[str, Any]
+    method: dict[str, Any]
+    seed: int
+    original: NetworkCard
+    package: NetworkCard
+    timing: Timing  # original against package, both fp32
+    switches: tuple[tuple[str, Timing], ...] = ()  # what a switch alone gains, e.g. bf16 on the original
+    candidates: tuple[Candidate, ...] = ()
+    layers_original: tuple[LayerRow, ...] = ()
+    layers_package: tuple[LayerRow, ...] = ()
+    times_original: tuple[LayerTime, ...] = ()
+    times_package: tuple[LayerTime, ...] = ()
+    changes: tuple[Change, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    recovery: tuple[Epoch, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    data: dict[str, Any] = Field(default_factory=dict)  # sizes of the sets, metric, notes
+    environment: dict[str, str] = Field(default_factory=dict)
+    reproduce: tuple[str, ...] = ()  # commands
+    not_tested: tuple[str, ...] = ()

@@ -1,26 +1,14 @@
 """Multiply-accumulates, parameters and bytes of every layer, from shapes alone."""
 
-from dataclasses import dataclass
 from math import prod
 
+from wieldy.core.records import LayerRow
 from wieldy.graph.program import Node, Program, Shape
 
 ITEM_BYTES = {"float32": 4, "int64": 8}
 
 
-@dataclass(frozen=True)
-class LayerCost:
-    """What one node costs for one example."""
-
-    layer: str
-    op: str
-    shape: Shape
-    macs: int
-    parameters: int
-    bytes: int
-
-
-def layer_costs(program: Program) -> list[LayerCost]:
+def layer_costs(program: Program) -> list[LayerRow]:
     """Return the cost of each node, in order; a tensor used twice is counted where it is used first.
 
     MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
@@ -42,7 +30,7 @@ def layer_costs(program: Program) -> list[LayerCost]:
         sizes = {name: _count(program.tensors[name].shape) for name in names}
         learned = [name for name in names if not name.endswith(("running_mean", "running_var"))]
         costs.append(
-            LayerCost(
+            LayerRow(
                 layer=node.layer,
                 op=node.op.split(".")[1],
                 shape=node.shape,

@@ -1,0 +1,89 @@
+"""Intervals and error rates that evidence is made of."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from wieldy.core import rng
+from wieldy.core.records import Interval
+
+Floats = NDArray[np.float64]
+RESAMPLES = 2000
+
+
+def proportion(successes: int, total: int, level: float = 0.95) -> Interval:
+    """Return a share with its Wilson score interval.
+
+    Example:
+        >>> print(proportion(90, 100))
+        0.9 [0.8256, 0.9448]
+    """
+    found = stats.binomtest(successes, total).proportion_ci(level, method="wilson")
+    return Interval(value=successes / total, low=float(found.low), high=float(found.high), level=level)
+
+
+def paired_mean(differences: Floats, seed: int = 0, level: float = 0.95) -> Interval:
+    """Return the mean of paired differences with a percentile bootstrap interval over examples."""
+    draw = rng.generator(seed, "paired bootstrap")
+    n = len(differences)
+    means = [float(differences[draw.integers(0, n, n)].mean()) for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value=float(differences.mean()), low=float(low), high=float(high), level=level)
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Return the exact two-sided p-value that as many predictions were fixed as broken.
+
+    Source: McNemar 1947; the exact form is a binomial test on the discordant pairs.
+
+    Example:
+        >>> mcnemar(5, 5)
+        1.0
+    """
+    return float(stats.binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Return p-values adjusted for testing several at once (Holm 1979).
+
+    Example:
+        >>> holm([0.01, 0.5])
+        [0.02, 0.5]
+    """
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(np.argsort(p_values).tolist()):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def probabilities(logits: NDArray[np.float32]) -> Floats:
+    """Return the softmax of (n, classes) logits in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def reliability(logits: NDArray[np.float32], targets: NDArray[np.int64], bins: int = 15) -> list[dict[str, float]]:
+    """Return, for bins of equal width in confidence, how many fell there, their confidence and accuracy."""
+    chances = probabilities(logits)
+    confidence, right = chances.max(axis=1), chances.argmax(axis=1) == targets
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = []
+    for k in range(bins):
+        inside = place == k
+        if inside.any():
+            row = {"count": int(inside.sum()), "confidence": float(confidence[inside].mean())}
+            rows.append(row | {"accuracy": float(right[inside].mean())})
+    return rows
+
+
+def calibration_error(rows: list[dict[str, float]]) -> float:
+    """Return the expected calibration error of `reliability`'s rows.
+
+    ECE = sum over bins of (share of examples) * |accuracy - confidence|.
+    Source: Naeini, Cooper, Hauskrecht, AAAI 2015.
+    """
+    total = sum(row["count"] for row in rows)
+    return float(sum(row["count"] / total * abs(row["accuracy"] - row["confidence"]) for row in rows))
