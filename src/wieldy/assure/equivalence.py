@@ -44,7 +44,7 @@ def examine(package: str | Path, original: str | Path, data: Data, *, max_drop_p
     after, _ = run_split(package, data.test)
     if before.ndim != 2 or before.shape != after.shape:
         raise ShapeError(f"examine: both must yield (n, classes); got {before.shape} and {after.shape}.")
-    check_labels(targets, before.shape[1], "test")
+    check_labels(data.test.labels, before.shape[1], "test")
     found = [
         _metric(before, after, targets, data, max_drop_points, seed),
         _predictions(before, after, targets),

@@ -1,1 +1,1 @@
-"""."""
+"""Published properties as checks that can fail, one file per system."""

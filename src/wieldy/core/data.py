@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core import rng
-from wieldy.core.errors import DataError
+from wieldy.core.errors import DataError, ShapeError
 
 Inputs = NDArray[np.float32]
 Targets = NDArray[np.int64]
@@ -42,9 +42,20 @@ ACCURACY = Metric(name="accuracy", scores=_is_right)
 
 
 class Split(Protocol):
-    """One set of examples that can be read any number of times."""
+    """One set of examples that can be read any number of times.
+
+    Attributes:
+        size: how many examples there are.
+        shape: of one input, without the batch.
+        labels: one more than the largest label.
+    """
 
     size: int
+    shape: tuple[int, ...]
+    labels: int
+
+    def steps(self, batch_size: int) -> int:
+        """Return how many batches `batches(batch_size)` yields."""
 
     def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
         """Yield (inputs, targets); in an order drawn from `order` where the set allows one."""
@@ -70,12 +81,18 @@ class Arrays:
     inputs: Inputs
     targets: Targets
     size: int = field(init=False)
+    shape: tuple[int, ...] = field(init=False)
+    labels: int = field(init=False)
 
     def __post_init__(self) -> None:
         inputs, targets = checked_batch(self.inputs, self.targets, "data")
-        object.__setattr__(self, "inputs", inputs)
-        object.__setattr__(self, "targets", targets)
-        object.__setattr__(self, "size", len(inputs))
+        found = {"inputs": inputs, "targets": targets, "size": len(inputs), "shape": inputs.shape[1:]}
+        for name, value in (found | {"labels": int(targets.max()) + 1}).items():
+            object.__setattr__(self, name, value)
+
+    def steps(self, batch_size: int) -> int:
+        """Return how many batches `batches(batch_size)` yields."""
+        return -(-self.size // batch_size)
 
     def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
         """Yield (inputs, targets) of at most `batch_size` examples."""
@@ -104,7 +121,16 @@ class Stream:
             raise DataError(f"{name}: a generator can be read only once; hand in a DataLoader or a list of batches.")
         self._loader = loader
         self._name = name
-        self.size = sum(len(inputs) for inputs, _ in self.batches(0))
+        self.size, self.labels, self._steps = 0, 0, 0
+        for inputs, targets in self.batches(0):
+            self.shape = inputs.shape[1:]
+            self.size += len(inputs)
+            self.labels = max(self.labels, int(targets.max()) + 1)
+            self._steps += 1
+
+    def steps(self, batch_size: int) -> int:  # noqa: ARG002
+        """Return how many batches the loader yields."""
+        return self._steps
 
     def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:  # noqa: ARG002
         """Yield the loader's batches as checked arrays."""
@@ -139,12 +165,28 @@ def checked_batch(inputs: Any, targets: Any, name: str) -> Batch:
     return x, y.astype(np.int64)
 
 
-def check_labels(targets: Targets, classes: int, name: str) -> None:
-    """Refuse labels that the network has no output for."""
-    if targets.max() >= classes:
+def check_fit(split: Split, shape: tuple[int | None, ...], classes: int, name: str) -> None:
+    """Refuse a set whose inputs or labels the network has no place for.
+
+    Args:
+        shape: of the network's input, batch first.
+        classes: how many outputs the network has.
+
+    Raises:
+        ShapeError: inputs of another shape.
+        DataError: labels that the network has no output for.
+    """
+    if split.shape != shape[1:]:
+        raise ShapeError(f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); got (batch, {split.shape}).")
+    check_labels(split.labels, classes, name)
+
+
+def check_labels(labels: int, classes: int, name: str) -> None:
+    """Refuse `labels` classes where the network has only `classes` outputs."""
+    if labels > classes:
         raise DataError(
-            f"{name}: labels must be below {classes}, the network's number of outputs; got "
-            f"{int(targets.max())}. Check the label encoding or the network's last layer."
+            f"{name}: labels must be below {classes}, the network's number of outputs; got {labels - 1}. "
+            "Check the label encoding or the network's last layer."
         )
 
 

@@ -19,6 +19,7 @@ class Ledger:
 
     Args:
         folder: where `ledger.jsonl` lies; None keeps the ledger in memory.
+        fresh: start anew; what the folder holds of an earlier run is replaced by the first value stored.
 
     Raises:
         ConfigError: a stored line is damaged.
@@ -32,45 +33,51 @@ class Ledger:
         0.5
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, fresh: bool = False) -> None:
         self.path = folder / "ledger.jsonl" if folder else None
-        self._values: dict[str, Any] = {}
-        if self.path and self.path.exists():
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._fresh = fresh
+        if self.path and self.path.exists() and not fresh:
             self._read(self.path)
 
     def remember(self, kind: str, key: Any, compute: Callable[[], Any]) -> Any:
         """Return the value stored under (kind, key), or compute, store and return it."""
         name = digest.of_value([kind, key])
-        if name not in self._values:
-            self._append(name, kind, key, compute())
-        return self._values[name]
+        if name not in self._entries:
+            self._append(kind, key, compute())
+        return self._entries[name]["value"]
 
     def note(self, kind: str, key: Any, value: Any) -> None:
         """Store a value that is only reported, never read back in place of work."""
-        self._append(digest.of_value([kind, key]), kind, key, value)
+        self._append(kind, key, value)
 
-    def adopt(self, other: "Ledger") -> None:
-        """Take over every value of another run, so that this one replays it."""
-        for name, value in other._values.items():
-            if name not in self._values:
-                self._append(name, "adopted", name, value)
+    def of_kind(self, kind: str) -> list[tuple[Any, Any]]:
+        """Return the (key, value) pairs of one kind, in the order in which they were stored."""
+        return [(entry["key"], entry["value"]) for entry in self._entries.values() if entry["kind"] == kind]
+
+    def adopt(self, other: "Ledger", kinds: tuple[str, ...]) -> None:
+        """Take over another run's values of some kinds, so that this run replays them."""
+        for kind in kinds:
+            for key, value in other.of_kind(kind):
+                self._append(kind, key, value)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._entries)
 
-    def _append(self, name: str, kind: str, key: Any, value: Any) -> None:
-        entry = {"id": name, "kind": kind, "key": key, "value": value}
+    def _append(self, kind: str, key: Any, value: Any) -> None:
+        entry = {"id": digest.of_value([kind, key]), "kind": kind, "key": key, "value": value}
         line = json.dumps(entry | {"check": digest.of_value(entry)}, allow_nan=False)
         if self.path:
             try:
-                with self.path.open("a", encoding="utf-8") as file:
+                with self.path.open("w" if self._fresh else "a", encoding="utf-8") as file:
                     file.write(line + "\n")
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(f"{self.path}: could not be written ({error.strerror}).") from None
+            self._fresh = False
         # read back from the text, so that a first run and its replay see the same value
-        self._values[name] = json.loads(line)["value"]
+        self._entries[entry["id"]] = json.loads(line)
 
     def _read(self, path: Path) -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -85,4 +92,4 @@ class Ledger:
                     f"{path}: line {number} is damaged. Remove that line to measure its value again, "
                     "or start in a fresh folder."
                 )
-            self._values[entry["id"]] = entry["value"]
+            self._entries[entry["id"]] = entry

@@ -184,3 +184,12 @@ class RunRecord(Frozen):
     environment: dict[str, str] = Field(default_factory=dict)
     reproduce: tuple[str, ...] = ()  # commands
     not_tested: tuple[str, ...] = ()
+
+
+class Plan(Frozen):
+    """Which channels of which group go, and what was measured on the way to that choice."""
+
+    method: dict[str, Any]  # name and settings
+    remove: dict[str, tuple[int, ...]]  # group -> units
+    budget: dict[str, Any] = Field(default_factory=dict)
+    candidates: tuple[Candidate, ...] = ()

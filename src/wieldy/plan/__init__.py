@@ -1,1 +1,1 @@
-"""."""
+"""What to remove so that a budget is met, in measured milliseconds."""

@@ -75,7 +75,9 @@ def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any,
     result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch))
     expected = [batch if size is None else size for size in node.shape]
     if list(result.get_output_shape(0)) != expected:
-        raise InternalError(f"lower: {node.op} of {node.name!r} yields {list(result.get_output_shape(0))}, not {expected}.")
+        raise InternalError(
+            f"lower: {node.op} of {node.name!r} yields {list(result.get_output_shape(0))}, not {expected}."
+        )
     return result
 
 
@@ -187,15 +189,26 @@ def _rounding(a: Lowered) -> str:
 def _avg_pool(a: Lowered) -> Any:
     pads = a["padding"]
     return a.ops.avg_pool(
-        a["self"], a["stride"], pads, pads, a["kernel_size"], not a["count_include_pad"], _rounding(a), "explicit"
+        a["self"],
+        a["stride"],
+        pads,
+        pads,
+        a["kernel_size"],
+        not a["count_include_pad"],
+        _rounding(a),
+        "explicit",
     )
 
 
 def _max_pool(a: Lowered) -> Any:
     pads = a["padding"]
-    return a.ops.max_pool(
-        a["self"], a["stride"], a["dilation"], pads, pads, a["kernel_size"], _rounding(a), "explicit"
-    ).output(0).get_node()
+    return (
+        a.ops.max_pool(
+            a["self"], a["stride"], a["dilation"], pads, pads, a["kernel_size"], _rounding(a), "explicit"
+        )
+        .output(0)
+        .get_node()
+    )
 
 
 LOWERINGS: dict[str, Lowering] = {

@@ -1,1 +1,1 @@
-"""."""
+"""What methods look at, collected once and shared."""

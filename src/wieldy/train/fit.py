@@ -80,7 +80,7 @@ def fit(
     config = config or FitConfig()
     ledger = ledger or Ledger(None)
     trained = _planar_last(copy.deepcopy(network))
-    total = config.epochs * math.ceil(data.train.size / config.batch_size)
+    total = config.epochs * data.train.steps(config.batch_size)
     optimizer = _optimizer(trained, config)
     with seeded(config.seed, "fit"), (progress or Silent()).task("training", total) as task:
         for hook in hooks:
@@ -125,7 +125,7 @@ def _epoch(
             outputs = network(inputs)
         outputs = outputs.float()
         if index == 0:
-            check_labels(y, outputs.shape[1], "train")
+            check_labels(data.train.labels, outputs.shape[1], "train")
         step = Step(network, inputs, outputs, targets, index, total)
         _descend(step, hooks, loss, optimizer)
         task.advance()

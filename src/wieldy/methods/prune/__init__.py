@@ -1,1 +1,1 @@
-"""."""
+"""Which channels, weights or blocks can be spared."""

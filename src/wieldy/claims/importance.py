@@ -1,0 +1,88 @@
+"""Importance beats chance: scored channels hurt less than random ones, before any recovery.
+
+Source: Molchanov et al., CVPR 2019 (first-order Taylor); Li et al., ICLR 2017 (L1). Both are compared with
+random choice at the same multiply-accumulates, on the embedded network and its validation pictures, without
+any training after removal: only the norm layers' running statistics are taken anew, for all alike.
+"""
+
+import torch
+
+from wieldy.compress.apply import apply_plan
+from wieldy.core.data import Data
+from wieldy.core.progress import Progress
+from wieldy.core.records import Claim, Plan
+from wieldy.graph.cost import total_macs
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
+from wieldy.methods.contract import MethodConfig
+from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.prune.random import RandomConfig
+from wieldy.methods.prune.taylor import TaylorConfig
+from wieldy.methods.registry import METHODS
+from wieldy.plan.ranking import rank
+from wieldy.stats.collect import Stats, collect
+from wieldy.train.fit import evaluate
+from wieldy.train.recalibrate import recalibrate
+
+SEEDS = (0, 1, 2)
+MACS_RATIO = 0.6
+STEPS = 12
+
+
+def measure(quick: bool, progress: Progress) -> list[Claim]:
+    """Return one claim for each scored method: its worst seed against random's best."""
+    from wieldy.zoo.data import fashion  # noqa: PLC0415 - megabytes that only this needs
+    from wieldy.zoo.networks.residual import residual28  # noqa: PLC0415
+
+    data = fashion.embedded()
+    network = trace(residual28(), torch.zeros(1, 1, 28, 28))
+    seeds = SEEDS[:2] if quick else SEEDS
+    with progress.task("accuracy before recovery", 3 * len(seeds)) as task:
+        found: dict[type[MethodConfig], list[float]] = {}
+        for kind in (TaylorConfig, MagnitudeConfig, RandomConfig):
+            found[kind] = []
+            for seed in seeds:
+                found[kind].append(accuracy_before_recovery(network, data, kind(seed=seed)))
+                task.advance(1, f"{METHODS[kind].name}, seed {seed}: {found[kind][-1]:.3f}")
+    best = max(found[RandomConfig])
+    return [
+        Claim(
+            name="importance",
+            what=f"{METHODS[kind].name}'s worst seed minus random's best, accuracy points at {MACS_RATIO:.0%} of the MACs",
+            measured=100 * (min(found[kind]) - best),
+            relation=">",
+            threshold=0.0,
+            source=source,
+            seconds=0.0,
+        )
+        for kind, source in (
+            (TaylorConfig, "Molchanov et al., CVPR 2019, section 4"),
+            (MagnitudeConfig, "Li et al., ICLR 2017, section 4"),
+        )
+    ]
+
+
+def accuracy_before_recovery(network: GraphNetwork, data: Data, method: MethodConfig) -> float:
+    """Remove channels down to `MACS_RATIO` and return the accuracy on the validation set, untrained."""
+    entry = METHODS[type(method)]
+    stats = collect(network, data, seed=method.seed) if entry.needs_stats else Stats()
+    small = at_macs(network, stats, method, MACS_RATIO)
+    recalibrate(small, data.train, seed=method.seed)
+    return evaluate(small, data.validate, data)
+
+
+def at_macs(network: GraphNetwork, stats: Stats, method: MethodConfig, ratio: float) -> GraphNetwork:
+    """Return the network with the smallest share of channels removed that leaves at most `ratio` of the MACs."""
+    ranking = rank(network, stats, method)
+    goal = ratio * total_macs(network.program)
+    low, high = 0.0, 1.0
+    settings = {"name": METHODS[type(method)].name} | method.model_dump()
+    small = apply_plan(network, Plan(method=settings, remove=ranking.removal(high, 1)))
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        candidate = apply_plan(network, Plan(method=settings, remove=ranking.removal(middle, 1)))
+        if total_macs(candidate.program) <= goal:
+            small, high = candidate, middle
+        else:
+            low = middle
+    return small

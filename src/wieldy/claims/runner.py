@@ -1,0 +1,47 @@
+"""Runs claims by name; only a verdict that differs from the one on record is a failure."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from wieldy.claims import importance
+from wieldy.core.errors import ConfigError
+from wieldy.core.files import write_atomic
+from wieldy.core.progress import Progress, Silent
+from wieldy.core.records import Claim
+from wieldy.runtime.environment import environment
+from wieldy.runtime.session import usable_cores
+
+Measure = Callable[[bool, Progress], list[Claim]]  # (quick, progress)
+SYSTEMS: dict[str, tuple[str, Measure]] = {
+    "importance": ("scored channels beat random ones before recovery", importance.measure),
+}
+ALL = "all"
+
+
+def run_claims(name: str, *, quick: bool = False, progress: Progress | None = None) -> list[Claim]:
+    """Measure the claims of one system, or of all.
+
+    Raises:
+        ConfigError: there is no such system.
+
+    Cost: `quick` ends within a minute for each system.
+    """
+    if name != ALL and name not in SYSTEMS:
+        raise ConfigError(f"claims: must be one of {', '.join(SYSTEMS)} or {ALL}; got {name!r}.")
+    found: list[Claim] = []
+    for system, (_, measure) in SYSTEMS.items():
+        if name in (system, ALL):
+            start = time.perf_counter()
+            claims = measure(quick, progress or Silent())
+            each = (time.perf_counter() - start) / max(1, len(claims))
+            found += [claim.model_copy(update={"seconds": round(each, 1)}) for claim in claims]
+    return found
+
+
+def write_claims(claims: list[Claim], path: Path, *, quick: bool) -> None:
+    """Write measured claims as JSON, with what they were measured on."""
+    rows = [claim.model_dump() | {"verdict": claim.verdict} for claim in claims]
+    value = {"environment": environment(usable_cores()), "quick": quick, "claims": rows}
+    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())

@@ -1,0 +1,82 @@
+"""Records as text: what verbs print when no JSON is asked for."""
+
+import json
+from typing import Any
+
+from wieldy.core.records import Evidence, RunRecord, Timing
+
+
+def as_json(value: Any) -> None:
+    """Print a value as one JSON document on standard output."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def timing_lines(timing: Timing, first: str = "original", second: str = "package") -> list[str]:
+    """Return a comparison as text: the ratio, both medians, and what they were measured with."""
+    speed = f"{1 / timing.ratio.value:.2f} times as fast" if timing.ratio.value else ""
+    return [
+        f"{second} takes {timing.ratio} of the milliseconds of {first} ({speed})",
+        f"  {first} {timing.original_ms:.3f} ms ({timing.original_precision}), "
+        f"{second} {timing.small_ms:.3f} ms ({timing.small_precision})",
+        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, tier {timing.tier}, {timing.cpu}",
+    ]
+
+
+def evidence_lines(evidence: tuple[Evidence, ...]) -> list[str]:
+    """Return one line for each piece of evidence."""
+    marks = {"proved": "yes    ", "refuted": "NO     ", "unknown": "unknown"}
+    return [f"  {marks[item.verdict]} {item.claim}{_figures(item)}" for item in evidence]
+
+
+def _figures(item: Evidence) -> str:
+    numbers = item.numbers
+    if "drop_points" in numbers:
+        drop = numbers["drop_points"]
+        return (
+            f": {numbers['original']['value']:.4f} -> {numbers['package']['value']:.4f}, "
+            f"{drop['value']:+.2f} [{drop['low']:+.2f}, {drop['high']:+.2f}] points lost"
+        )
+    if "flips" in numbers:
+        return f": {numbers['fixed']} fixed, {numbers['broken']} broken, {numbers['flips']} flips, p = {numbers['p_value']:.3g}"
+    if "worse" in numbers:
+        return f": worse are {', '.join(numbers['worse'])}" if numbers["worse"] else ""
+    if "largest_relative" in numbers:
+        return f": {numbers['largest_relative']:.1e} at most"
+    return f": {numbers['original']:.4f} -> {numbers['package']:.4f}"
+
+
+def record_lines(record: RunRecord) -> list[str]:
+    """Return a run's result as text."""
+    share = record.package.parameters / record.original.parameters
+    lines = [
+        f"{record.verdict.upper()}: {record.title}",
+        *(f"  {reason}" for reason in record.reasons),
+        *timing_lines(record.timing),
+        f"  parameters {record.original.parameters:,} -> {record.package.parameters:,} ({share:.1%}), "
+        f"bytes {record.original.bytes:,} -> {record.package.bytes:,}",
+    ]
+    for name, timing in record.switches:
+        lines.append(f"  by a switch alone, {name}: {timing.ratio} of the milliseconds")
+    return [*lines, "is it still the same model?", *evidence_lines(record.evidence)]
+
+
+def summary(record: RunRecord, folder: str) -> dict[str, Any]:
+    """Return a run's verdict as one flat record, for `--json`."""
+    drop = record.evidence[0].numbers["drop_points"]
+    timing = record.timing
+    return {
+        "verdict": record.verdict,
+        "ratio": timing.ratio.value,
+        "ratio_low": timing.ratio.low,
+        "ratio_high": timing.ratio.high,
+        "drop_points": drop["value"],
+        "drop_points_low": drop["low"],
+        "drop_points_high": drop["high"],
+        "parameters_ratio": record.package.parameters / record.original.parameters,
+        "tier": timing.tier,
+        "threads": timing.threads,
+        "batch": timing.batch,
+        "original": f"{folder}/{record.original.path}",
+        "package": f"{folder}/{record.package.path}",
+        "report": f"{folder}/report.html",
+    }

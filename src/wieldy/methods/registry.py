@@ -1,0 +1,44 @@
+"""METHODS: the one table of methods, keyed by the type of their config."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wieldy.core.errors import ConfigError
+from wieldy.methods.contract import MethodConfig
+from wieldy.methods.prune import magnitude, random, taylor
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry: its name in recipes, its shape, what it does and what it has to be handed.
+
+    """
+
+    name: str
+    shape: Literal["score", "transform", "hook"]
+    apply: Callable[..., Any]
+    needs_stats: bool = False
+
+
+METHODS: dict[type[MethodConfig], Method] = {
+    magnitude.MagnitudeConfig: Method("magnitude", "score", magnitude.score),
+    taylor.TaylorConfig: Method("taylor", "score", taylor.score, needs_stats=True),
+    random.RandomConfig: Method("random", "score", random.score),
+}
+
+
+def by_name(name: str) -> type[MethodConfig]:
+    """Return the config type of the method called `name` in a recipe.
+
+    Raises:
+        ConfigError: there is none.
+
+    Example:
+        >>> by_name("random").__name__
+        'RandomConfig'
+    """
+    for kind, method in METHODS.items():
+        if method.name == name:
+            return kind
+    raise ConfigError(f"method: must be one of {', '.join(m.name for m in METHODS.values())}; got {name!r}.")

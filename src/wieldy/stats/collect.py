@@ -1,0 +1,83 @@
+"""Products of weights and gradients, batch by batch: what first-order importance is made of."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from wieldy.core import lock, rng
+from wieldy.core.data import Data, check_labels
+from wieldy.core.progress import Progress, Silent
+from wieldy.graph.network import GraphNetwork
+
+WEIGHTED = ("aten.conv2d.default", "aten.linear.default")
+
+
+@dataclass
+class Stats:
+    """Statistics of a network on a few examples.
+
+    Attributes:
+        products: for each weight of a convolution or linear layer, (batches, columns) float64: the sum over
+            everything but the input channel of weight times gradient of the mean loss.
+        examples: how many examples they come from.
+    """
+
+    products: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    examples: int = 0
+
+
+def collect(
+    network: GraphNetwork,
+    data: Data,
+    *,
+    examples: int = 1024,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Stats:
+    """Run forward and backward over some training examples, in evaluation mode, and keep small sums.
+
+    Args:
+        network: not altered; gradients that it holds are left alone.
+        data: examples are drawn from `train`, in an order that `seed` fixes.
+        examples: how many to use, at most.
+
+    Returns:
+        Stats with batches x input channels numbers for each layer.
+
+    Raises:
+        DataError: labels that the network has no output for.
+
+    Cost: one forward and backward pass over `examples`.
+    """
+    weights = {name: network.tensor(name) for node in network.program.nodes if node.op in WEIGHTED
+               for name in [next(node.stored())]}  # fmt: skip
+    mode = network.training
+    network.eval()
+    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in weights}
+    seen, total = 0, min(examples, data.train.size)
+    order = rng.generator(seed, "stats", "order")
+    with lock.working(), (progress or Silent()).task("collecting statistics", total) as task:
+        for x, y in data.train.batches(batch_size, order):
+            logits: Tensor = network(torch.from_numpy(x))
+            check_labels(data.train.labels, logits.shape[1], "train")
+            loss = F.cross_entropy(logits, torch.from_numpy(y))
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                rows[name].append(_per_column(weight.detach() * gradient))
+            seen += len(x)
+            task.advance(len(x))
+            if seen >= total:
+                break
+    network.train(mode)
+    return Stats({name: np.stack(found) for name, found in rows.items()}, seen)
+
+
+def _per_column(product: Tensor) -> NDArray[np.float64]:
+    """Sum (rows, columns, ...) over everything but columns."""
+    axes = [axis for axis in range(product.ndim) if axis != 1]
+    return product.double().sum(dim=axes).numpy()

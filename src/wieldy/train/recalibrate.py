@@ -1,0 +1,35 @@
+"""Fresh running statistics for norm layers after channels went."""
+
+import torch
+from torch import nn
+
+from wieldy.core import lock, rng
+from wieldy.core.data import Split
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, split: Split, *, examples: int = 2048, batch_size: int = 128, seed: int = 0) -> None:
+    """Replace the running mean and variance of every BatchNorm by plain averages over some examples, in place.
+
+    Forward passes only; weights stay as they are. A network without BatchNorm is left alone.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [module for module in norms if module.track_running_stats]
+    if not norms:
+        return
+    mode, momenta = network.training, [module.momentum for module in norms]
+    network.eval()
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None  # a cumulative average
+        module.train()
+    seen = 0
+    with lock.working():
+        for x, _ in split.batches(batch_size, rng.generator(seed, "recalibrate")):
+            network(torch.from_numpy(x))
+            seen += len(x)
+            if seen >= examples:
+                break
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum
+    network.train(mode)
