@@ -11,7 +11,7 @@ Names are loaded when they are first used, so that importing costs next to nothi
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from wieldy.core.version import VERSION as __version__
+from wieldy.core.version import VERSION
 
 if TYPE_CHECKING:
     from wieldy.assure.equivalence import examine
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from wieldy.stats.collect import collect
     from wieldy.train.distill import Distill
     from wieldy.train.fit import fit
+
+__version__ = VERSION
 
 _HOMES = {
     "Budget": ("wieldy.plan.budget", ""),

@@ -1,4 +1,4 @@
-"""Does the package still behave like the original? Compared on the saved files, in the runtime, on the test set."""
+"""Does the package still behave like the original? Saved files, in the runtime, on the test set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +19,9 @@ BATCH = 250
 LOGIT_TOLERANCE = 1e-4  # relative: max|a - b| / max|b|
 
 
-def examine(package: str | Path, original: str | Path, data: Data, *, max_drop_points: float = 1.0, seed: int = 0) -> (
-    tuple[Evidence, ...]
-):
+def examine(
+    package: str | Path, original: str | Path, data: Data, *, max_drop_points: float = 1.0, seed: int = 0
+) -> tuple[Evidence, ...]:
     """Compare a package with the one that it was made from, on `data.test`.
 
     Args:
@@ -66,7 +66,9 @@ def _collect(run: Callable[[NDArray[np.float32]], Any], split: Split) -> tuple[L
     return np.concatenate(outputs), np.concatenate(targets)
 
 
-def _metric(before: Logits, after: Logits, targets: NDArray[np.int64], data: Data, allowed: float, seed: int) -> Evidence:
+def _metric(
+    before: Logits, after: Logits, targets: NDArray[np.int64], data: Data, allowed: float, seed: int
+) -> Evidence:
     metric = data.metric
     old, new = metric.scores(before, targets), metric.scores(after, targets)
     sign = 100 / metric.scale if metric.higher_is_better else -100 / metric.scale
@@ -83,7 +85,10 @@ def _metric(before: Logits, after: Logits, targets: NDArray[np.int64], data: Dat
         claim=f"{metric.name} on the test set falls by at most {allowed:g} points",
         verdict="proved" if drop.value <= allowed else "refuted",
         numbers=numbers,
-        assumptions=("the test set is drawn as the inputs in use are", "the verdict is on the measured value"),
+        assumptions=(
+            "the test set is drawn as the inputs in use are",
+            "the verdict is on the measured value",
+        ),
     )
 
 
@@ -157,7 +162,7 @@ def _calibration(before: Logits, after: Logits, targets: NDArray[np.int64]) -> E
 
 def _runtime(package: str | Path, after: Logits, split: Split) -> Evidence:
     """The saved file in torch against the saved file in the runtime."""
-    from wieldy.compress.load import torch_outputs  # noqa: PLC0415 - torch loads only where it is used
+    from wieldy.compress.load import torch_outputs
 
     reference, _ = _collect(torch_outputs(package), split)
     apart = np.abs(after - reference)

@@ -65,7 +65,9 @@ def probabilities(logits: NDArray[np.float32]) -> Floats:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def reliability(logits: NDArray[np.float32], targets: NDArray[np.int64], bins: int = 15) -> list[dict[str, float]]:
+def reliability(
+    logits: NDArray[np.float32], targets: NDArray[np.int64], bins: int = 15
+) -> list[dict[str, float]]:
     """Return, for bins of equal width in confidence, how many fell there, their confidence and accuracy."""
     chances = probabilities(logits)
     confidence, right = chances.max(axis=1), chances.argmax(axis=1) == targets

@@ -31,8 +31,8 @@ STEPS = 12
 
 def measure(quick: bool, progress: Progress) -> list[Claim]:
     """Return one claim for each scored method: its worst seed against random's best."""
-    from wieldy.zoo.data import fashion  # noqa: PLC0415 - megabytes that only this needs
-    from wieldy.zoo.networks.residual import residual28  # noqa: PLC0415
+    from wieldy.zoo.data import fashion
+    from wieldy.zoo.networks.residual import residual28
 
     data = fashion.embedded()
     network = trace(residual28(), torch.zeros(1, 1, 28, 28))
@@ -48,7 +48,7 @@ def measure(quick: bool, progress: Progress) -> list[Claim]:
     return [
         Claim(
             name="importance",
-            what=f"{METHODS[kind].name}'s worst seed minus random's best, accuracy points at {MACS_RATIO:.0%} of the MACs",
+            what=f"{METHODS[kind].name}'s worst seed minus random's best, points at {MACS_RATIO:.0%} of MACs",
             measured=100 * (min(found[kind]) - best),
             relation=">",
             threshold=0.0,
@@ -72,7 +72,7 @@ def accuracy_before_recovery(network: GraphNetwork, data: Data, method: MethodCo
 
 
 def at_macs(network: GraphNetwork, stats: Stats, method: MethodConfig, ratio: float) -> GraphNetwork:
-    """Return the network with the smallest share of channels removed that leaves at most `ratio` of the MACs."""
+    """Return the network with the fewest channels removed that leaves at most `ratio` of the MACs."""
     ranking = rank(network, stats, method)
     goal = ratio * total_macs(network.program)
     low, high = 0.0, 1.0

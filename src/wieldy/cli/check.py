@@ -11,11 +11,18 @@ def check(package: PackagePath, json: Json = False) -> int:
     Example: wieldy check small.wieldy
     """
     found = check_package(package)
-    facts = {"package": str(package), "sound": True, "sha256": found.sha256, "nodes": len(found.program.nodes)}
+    facts = {
+        "package": str(package),
+        "sound": True,
+        "sha256": found.sha256,
+        "nodes": len(found.program.nodes),
+    }
     facts |= {"tensors": len(found.tensors), "bytes": package.stat().st_size}
     if json:
         show.as_json(facts)
     else:
-        print(f"{package}: sound, {facts['nodes']} nodes, {facts['tensors']} tensors, {facts['bytes']:,} bytes")
+        print(
+            f"{package}: sound, {facts['nodes']} nodes, {facts['tensors']} tensors, {facts['bytes']:,} bytes"
+        )
         print(f"  sha256 {found.sha256}")
     return 0

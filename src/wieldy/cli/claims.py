@@ -24,7 +24,7 @@ def claims(
     Example: wieldy claims importance --quick
     """
     need("torch", "compress", "wieldy claims")
-    from wieldy.claims.runner import SYSTEMS, run_claims, write_claims  # noqa: PLC0415 - torch
+    from wieldy.claims.runner import SYSTEMS, run_claims, write_claims
 
     if list_names:
         listing = {system: text for system, (text, _) in SYSTEMS.items()}
@@ -43,5 +43,6 @@ def claims(
     else:
         for claim in found:
             mark = "CHANGED" if claim.changed else claim.verdict
-            print(f"{mark}: {claim.what}: {claim.measured:.4g} {claim.relation} {claim.threshold:.4g} ({claim.seconds:.0f} s)")
+            figures = f"{claim.measured:.4g} {claim.relation} {claim.threshold:.4g}"
+            print(f"{mark}: {claim.what}: {figures} ({claim.seconds:.0f} s)")
     return EXIT_VERDICT if any(claim.changed for claim in found) else EXIT_MET

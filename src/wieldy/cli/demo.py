@@ -20,7 +20,7 @@ def demo(
     Example: wieldy demo --out runs/demo
     """
     need("torch", "compress", "wieldy demo")
-    from wieldy.flow.run import demo as run_demo  # noqa: PLC0415 - torch loads only for verbs that need it
+    from wieldy.flow.run import demo as run_demo
 
     record = run_demo(out, threads=threads, seed=seed, replay=replay, progress=progress())
     return finish(record, out, as_json=json)

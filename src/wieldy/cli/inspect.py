@@ -19,7 +19,9 @@ def inspect(package: PackagePath, json: Json = False) -> int:
     rows = layer_costs(found.program)
     if json:
         manifest = found.manifest.model_dump(mode="json")
-        show.as_json({"sha256": found.sha256, "manifest": manifest, "layers": [row.model_dump() for row in rows]})
+        show.as_json(
+            {"sha256": found.sha256, "manifest": manifest, "layers": [row.model_dump() for row in rows]}
+        )
         return 0
     for line in _facts(found, rows):
         print(line)
@@ -29,21 +31,23 @@ def inspect(package: PackagePath, json: Json = False) -> int:
 
 def _facts(found: Package, rows: list[LayerRow]) -> list[str]:
     manifest = found.manifest
+    origin = manifest.provenance.original[:12] or "a traced network"
+    parameters, macs = sum(row.parameters for row in rows), sum(row.macs for row in rows)
     inputs = ", ".join(f"{card.name} {_shape(card.shape)} {card.dtype}" for card in manifest.inputs)
     return [
         f"{found.path}: sha256 {found.sha256}",
         f"  inputs {inputs}; outputs {', '.join(manifest.outputs)}",
-        f"  {sum(row.parameters for row in rows):,} parameters, {sum(row.macs for row in rows):,} multiply-accumulates, "
-        f"{found.path.stat().st_size:,} bytes",
-        f"  made by wieldy {manifest.wieldy}, from {manifest.provenance.original[:12] or 'a traced network'}, "
-        f"measured on {', '.join(manifest.tiers) or 'no tier yet'}",
+        f"  {parameters:,} parameters, {macs:,} multiply-accumulates, {found.path.stat().st_size:,} bytes",
+        f"  made by wieldy {manifest.wieldy} from {origin}, measured on {', '.join(manifest.tiers) or 'no tier'}",
     ]
 
 
 def _table(rows: list[LayerRow]) -> Table:
     table = Table(box=None, header_style="bold")
     for name in ("layer", "op", "shape", "MACs", "parameters", "bytes"):
-        table.add_column(name, justify="left" if name in ("layer", "op", "shape") else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in ("layer", "op", "shape") else "right", overflow="fold"
+        )
     for row in rows:
         if row.parameters or row.macs:
             table.add_row(

@@ -53,7 +53,9 @@ def run_verb(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: files that were already saved are whole; nothing is half-written.", file=sys.stderr)
+        print(
+            "interrupted: files that were already saved are whole; nothing is half-written.", file=sys.stderr
+        )
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
@@ -73,8 +75,8 @@ def _leave(error: Exception) -> int:
     with tempfile.NamedTemporaryFile("w", prefix="wieldy-fault-", suffix=".txt", delete=False) as file:
         traceback.print_exception(error, file=file)
     print(
-        f"internal error: {type(error).__name__}: {error}. This is a fault of wieldy's; please report it with "
-        f"{file.name}.",
+        f"internal error: {type(error).__name__}: {error}. This is a fault of wieldy's; "
+        f"please report it with {file.name}.",
         file=sys.stderr,
     )
     return EXIT_INTERNAL

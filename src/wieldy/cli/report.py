@@ -19,7 +19,7 @@ def report(
 
     Example: wieldy report runs/demo
     """
-    from wieldy.report.page import write_report  # noqa: PLC0415 - Jinja2 belongs to the extra
+    from wieldy.report.page import write_report
 
     source = folder / "record.json"
     if not source.is_file():

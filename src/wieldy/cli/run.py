@@ -24,7 +24,7 @@ def run(
     Example: wieldy run examples/digits.yaml --out runs/digits
     """
     need("torch", "compress", "wieldy run")
-    from wieldy.flow.run import run_recipe  # noqa: PLC0415 - torch loads only for verbs that need it
+    from wieldy.flow.run import run_recipe
 
     record = run_recipe(recipe, out, replay=replay, progress=progress())
     return finish(record, out, as_json=json)

@@ -18,7 +18,8 @@ def timing_lines(timing: Timing, first: str = "original", second: str = "package
         f"{second} takes {timing.ratio} of the milliseconds of {first} ({speed})",
         f"  {first} {timing.original_ms:.3f} ms ({timing.original_precision}), "
         f"{second} {timing.small_ms:.3f} ms ({timing.small_precision})",
-        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, tier {timing.tier}, {timing.cpu}",
+        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
+        f"tier {timing.tier}, {timing.cpu}",
     ]
 
 
@@ -37,7 +38,8 @@ def _figures(item: Evidence) -> str:
             f"{drop['value']:+.2f} [{drop['low']:+.2f}, {drop['high']:+.2f}] points lost"
         )
     if "flips" in numbers:
-        return f": {numbers['fixed']} fixed, {numbers['broken']} broken, {numbers['flips']} flips, p = {numbers['p_value']:.3g}"
+        counts = f"{numbers['fixed']} fixed, {numbers['broken']} broken, {numbers['flips']} flips"
+        return f": {counts}, p = {numbers['p_value']:.3g}"
     if "worse" in numbers:
         return f": worse are {', '.join(numbers['worse'])}" if numbers["worse"] else ""
     if "largest_relative" in numbers:

@@ -28,13 +28,15 @@ def verify(
     Example: wieldy verify small.wieldy --against original.wieldy --data fashion-mnist-subset
     """
     need("torch", "compress", "wieldy verify")
-    from wieldy.assure.equivalence import examine  # noqa: PLC0415 - torch loads only for verbs that need it
-    from wieldy.flow.recipe import load_data  # noqa: PLC0415
+    from wieldy.assure.equivalence import examine
+    from wieldy.flow.recipe import load_data
 
     evidence = examine(package, against, load_data(data, Path()), max_drop_points=max_drop, seed=seed)
     if json:
         show.as_json([item.model_dump() for item in evidence])
     else:
         print("\n".join(show.evidence_lines(evidence)))
-    failed = [item for item in evidence if item.verdict == "refuted" and any(key in item.numbers for key in FLOORS)]
+    failed = [
+        item for item in evidence if item.verdict == "refuted" and any(key in item.numbers for key in FLOORS)
+    ]
     return EXIT_VERDICT if failed else EXIT_MET

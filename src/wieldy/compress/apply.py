@@ -36,7 +36,10 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
     for old, new in zip(before.nodes, after.nodes, strict=True):
         if old.op not in WEIGHTED:
             continue
-        first, second = _widths(old.layer, before, next(old.stored())), _widths(new.layer, after, next(new.stored()))
+        first, second = (
+            _widths(old.layer, before, next(old.stored())),
+            _widths(new.layer, after, next(new.stored())),
+        )
         name = str(plan.method["name"])
         if first == second:
             reason = pinned.get(old.layer, "the plan keeps all of its channels")

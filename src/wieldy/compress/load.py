@@ -29,7 +29,9 @@ def load(path: str | Path) -> GraphNetwork:
 
 def from_package(package: Package) -> GraphNetwork:
     """Return the network in an opened package."""
-    tensors: dict[str, Tensor] = {name: torch.from_numpy(array.copy()) for name, array in package.tensors.items()}
+    tensors: dict[str, Tensor] = {
+        name: torch.from_numpy(array.copy()) for name, array in package.tensors.items()
+    }
     leaves: dict[str, nn.Module] = {}
     for node in package.program.nodes:
         if node.module and node.module not in leaves:

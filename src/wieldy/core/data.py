@@ -42,17 +42,19 @@ ACCURACY = Metric(name="accuracy", scores=_is_right)
 
 
 class Split(Protocol):
-    """One set of examples that can be read any number of times.
+    """One set of examples that can be read any number of times."""
 
-    Attributes:
-        size: how many examples there are.
-        shape: of one input, without the batch.
-        labels: one more than the largest label.
-    """
+    @property
+    def size(self) -> int:
+        """How many examples there are."""
 
-    size: int
-    shape: tuple[int, ...]
-    labels: int
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the batch."""
+
+    @property
+    def labels(self) -> int:
+        """One more than the largest label."""
 
     def steps(self, batch_size: int) -> int:
         """Return how many batches `batches(batch_size)` yields."""
@@ -118,7 +120,9 @@ class Stream:
 
     def __init__(self, loader: Iterable[Any], name: str = "data") -> None:
         if iter(loader) is loader:
-            raise DataError(f"{name}: a generator can be read only once; hand in a DataLoader or a list of batches.")
+            raise DataError(
+                f"{name}: a generator can be read only once; hand in a DataLoader or a list of batches."
+            )
         self._loader = loader
         self._name = name
         self.size, self.labels, self._steps = 0, 0, 0
@@ -138,7 +142,9 @@ class Stream:
         for item in self._loader:
             empty = False
             if not isinstance(item, (tuple, list)) or len(item) != 2:
-                raise DataError(f"{self._name}: each batch must be (inputs, targets); got {type(item).__name__}.")
+                raise DataError(
+                    f"{self._name}: each batch must be (inputs, targets); got {type(item).__name__}."
+                )
             yield checked_batch(item[0], item[1], self._name)
         if empty:
             raise DataError(f"{self._name}: the loader is empty; hand in at least one batch.")
@@ -177,7 +183,9 @@ def check_fit(split: Split, shape: tuple[int | None, ...], classes: int, name: s
         DataError: labels that the network has no output for.
     """
     if split.shape != shape[1:]:
-        raise ShapeError(f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); got (batch, {split.shape}).")
+        raise ShapeError(
+            f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); got (batch, {split.shape})."
+        )
     check_labels(split.labels, classes, name)
 
 
@@ -201,7 +209,9 @@ def as_split(source: Any, name: str) -> Split:
             raise DataError(str(error).replace("data:", f"{name}:", 1)) from None
     if isinstance(source, Iterable):
         return Stream(source, name)
-    raise DataError(f"{name}: must be (inputs, targets) or a loader of such batches; got {type(source).__name__}.")
+    raise DataError(
+        f"{name}: must be (inputs, targets) or a loader of such batches; got {type(source).__name__}."
+    )
 
 
 class Data:

@@ -1,7 +1,7 @@
 """How long work says how far it is, without knowing who listens."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -15,18 +15,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """Receives the steps of a run. The command line draws them, a log prints them."""
 
-    def task(self, name: str, total: float) -> "TaskContext":
-        """Open a step of `total` units; use it as a context manager."""
+    def task(self, name: str, total: float) -> AbstractContextManager[Task]:
+        """Open a step of `total` units."""
 
     def say(self, line: str) -> None:
         """Show one finished line."""
-
-
-class TaskContext(Protocol):
-    """A context manager that yields a Task."""
-
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class _Quiet:

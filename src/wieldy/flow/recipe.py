@@ -119,7 +119,7 @@ def load_data(spec: str, folder: Path) -> Data:
 
 def built_in(name: str) -> Data:
     """Return a data set that comes with the package, or whose files are on this machine."""
-    from wieldy.zoo.data import digits, fashion  # noqa: PLC0415 - megabytes that most recipes do not need
+    from wieldy.zoo.data import digits, fashion
 
     sets: dict[str, Callable[[], Data]] = {
         "fashion-mnist-subset": fashion.embedded,
@@ -150,5 +150,5 @@ def call(spec: str, folder: Path) -> Any:
         return function()
     except ConfigError:
         raise
-    except Exception as error:  # noqa: BLE001 - the user's own code may raise anything
+    except Exception as error:
         raise ConfigError(f"{spec}: raised {type(error).__name__}: {error}") from error

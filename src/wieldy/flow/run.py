@@ -32,7 +32,9 @@ def run_recipe(
     model = load_model(recipe.model, path.parent)
     data = load_data(recipe.data, path.parent)
     command = f"wieldy run {path.name} --out {out.name}"
-    return follow(recipe, model, data, out, title=path.stem, command=command, replay=replay, progress=progress)
+    return follow(
+        recipe, model, data, out, title=path.stem, command=command, replay=replay, progress=progress
+    )
 
 
 def demo(
@@ -40,8 +42,8 @@ def demo(
     progress: Progress | None = None,
 ) -> RunRecord:  # fmt: skip
     """Shrink the embedded network to half its milliseconds and return the record."""
-    from wieldy.zoo.data import fashion  # noqa: PLC0415 - megabytes that only the demo needs
-    from wieldy.zoo.networks.residual import residual28  # noqa: PLC0415
+    from wieldy.zoo.data import fashion
+    from wieldy.zoo.networks.residual import residual28
 
     recipe = DEMO.model_copy(update={"threads": threads, "seed": seed})
     command = f"wieldy demo --out {out.name} --seed {seed}" + (f" --threads {threads}" if threads else "")

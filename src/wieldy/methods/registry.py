@@ -11,9 +11,7 @@ from wieldy.methods.prune import magnitude, random, taylor
 
 @dataclass(frozen=True)
 class Method:
-    """One entry: its name in recipes, its shape, what it does and what it has to be handed.
-
-    """
+    """One entry: its name in recipes, its shape, what it does and what it has to be handed."""
 
     name: str
     shape: Literal["score", "transform", "hook"]

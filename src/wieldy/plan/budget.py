@@ -10,7 +10,6 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.records import Timing
 
 
-
 class Budget(Frozen):
     """Goals that a package has to meet, all of them.
 
@@ -63,7 +62,9 @@ class Budget(Frozen):
             parts.append(f"at most {self.bytes:,} bytes")
         return ", ".join(parts)
 
-    def reached(self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], headroom: float = 0.0) -> bool:
+    def reached(
+        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], headroom: float = 0.0
+    ) -> bool:
         """Whether figures meet every goal but the metric's.
 
         Args:

@@ -80,8 +80,9 @@ def macs_per_unit(program: Program, coupling: Coupling, group: Group) -> float:
 
 
 def _check(values: NDArray[np.float64], group: Group) -> None:
-    if values.shape != (group.size,) or not np.isfinite(values).all() or (values < 0).any():
+    wrong = int((~np.isfinite(values) | (values < 0)).sum())
+    if values.shape != (group.size,) or wrong:
         raise DataError(
             f"importance of {group.name!r}: must be {group.size} finite numbers of at least 0; got shape "
-            f"{values.shape} with {int((~np.isfinite(values)).sum())} NaN or infinite. Check the weights and the data."
+            f"{values.shape}, {wrong} of them NaN, infinite or negative. Check the weights and the data."
         )

@@ -48,7 +48,9 @@ class Search:
         """Return the plan of one point."""
         name = METHODS[type(self.method)].name
         settings = {"name": name} | self.method.model_dump()
-        return Plan(method=settings, remove=self.ranking.removal(fraction, multiple), budget=self.budget.model_dump())
+        return Plan(
+            method=settings, remove=self.ranking.removal(fraction, multiple), budget=self.budget.model_dump()
+        )
 
     def meets(self, fraction: float, multiple: int) -> bool:
         """Save and time one point; whether it meets the budget with headroom."""
@@ -139,7 +141,11 @@ def _chosen(search: Search) -> Plan:
     found = {first: search.bisect(0.0, LARGEST_SHARE, first, STEPS)}
     start = found[first]
     for multiple in others:
-        low, high = (0.0, LARGEST_SHARE) if start is None else (max(0.0, start - 0.1), min(LARGEST_SHARE, start + 0.1))
+        low, high = (
+            (0.0, LARGEST_SHARE)
+            if start is None
+            else (max(0.0, start - 0.1), min(LARGEST_SHARE, start + 0.1))
+        )
         found[multiple] = search.bisect(low, high, multiple, STEPS_NEAR)
     best = max(
         ((share, multiple) for multiple, share in found.items() if share is not None),

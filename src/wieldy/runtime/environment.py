@@ -12,5 +12,10 @@ NAMED = ("torch", "openvino", "numpy", "safetensors")
 def environment(threads: int) -> dict[str, str]:
     """Return machine, tier, threads and versions, for the page."""
     versions = {name: metadata.version(name) for name in NAMED}
-    machine = {"cpu": cpu_name(), "tier": current_tier(), "threads": str(threads), "system": platform.platform()}
+    machine = {
+        "cpu": cpu_name(),
+        "tier": current_tier(),
+        "threads": str(threads),
+        "system": platform.platform(),
+    }
     return machine | {"python": platform.python_version(), "wieldy": VERSION} | versions

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import Hook, Step
+from wieldy.train.layout import channels_last
 
 
 class Distill(Hook):
@@ -28,14 +29,16 @@ class Distill(Hook):
 
     def __init__(self, teacher: nn.Module, *, temperature: float = 4.0, weight: float = 1.0) -> None:
         if temperature <= 0 or weight <= 0:
-            raise ConfigError(f"Distill: temperature and weight must be positive; got {temperature} and {weight}.")
+            raise ConfigError(
+                f"Distill: temperature and weight must be positive; got {temperature} and {weight}."
+            )
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
         self.temperature = temperature
         self.weight = weight
 
     def attach(self, network: nn.Module) -> None:  # noqa: ARG002
         """Lay the teacher's weights out as `fit` lays out the student's."""
-        self.teacher.to(memory_format=torch.channels_last)
+        channels_last(self.teacher)
 
     def penalty(self, step: Step) -> Tensor:
         """Return weight * T^2 * KL(teacher || student) of this batch."""

@@ -8,10 +8,12 @@ from wieldy.core.data import Split
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, split: Split, *, examples: int = 2048, batch_size: int = 128, seed: int = 0) -> None:
-    """Replace the running mean and variance of every BatchNorm by plain averages over some examples, in place.
+def recalibrate(
+    network: nn.Module, split: Split, *, examples: int = 2048, batch_size: int = 128, seed: int = 0
+) -> None:
+    """Replace the running statistics of every BatchNorm by plain averages over some examples, in place.
 
-    Forward passes only; weights stay as they are. A network without BatchNorm is left alone.
+    Forward passes only; weights stay as they are. Without BatchNorm nothing happens.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [module for module in norms if module.track_running_stats]

@@ -1,12 +1,13 @@
 """Channels whose removal changes the loss least, to first order, go first.
 
-Source: Molchanov, Mallya, Tyree, Frosio, Kautz, "Importance Estimation for Neural Network Pruning", CVPR 2019,
-equation 8: importance = mean over batches of (sum over the structure's parameters of gradient * weight)^2.
+Source: Molchanov, Mallya, Tyree, Frosio, Kautz, "Importance Estimation for Neural Network Pruning",
+CVPR 2019, equation 8: importance = mean over batches of (sum over the structure's parameters of
+gradient * weight)^2.
 
-The structure is taken where the channel is read: the input columns of every layer that reads it. There the sum
-of gradient * weight is exactly the first-order change of the loss when the channel is cut off. Taken where the
-channel is produced, a following norm layer would make the sum vanish (its output ignores the filter's scale).
-Scores are changes of one loss, so they compare across groups as they are.
+The structure is taken where the channel is read: the input columns of every layer that reads it. There the
+sum of gradient * weight is exactly the first-order change of the loss when the channel is cut off. Taken
+where the channel is produced, a norm layer in training mode would make the sum vanish (its output ignores
+the filter's scale). Scores are changes of one loss, so they compare across groups as they are.
 """
 
 import numpy as np

@@ -7,7 +7,6 @@ section 3.3 (basic blocks, projection shortcut where the width changes).
 import json
 from importlib import resources
 
-import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,7 +72,9 @@ def residual28() -> Residual28:
     data = resources.files(__package__).joinpath(WEIGHTS).read_bytes()
     expected = card()["sha256"]
     if digest.of_bytes(data) != expected:
-        raise DigestError(f"{WEIGHTS}: its SHA-256 must be {expected}; the file was changed. Reinstall wieldy.")
+        raise DigestError(
+            f"{WEIGHTS}: its SHA-256 must be {expected}; the file was changed. Reinstall wieldy."
+        )
     network = Residual28()
     network.load_state_dict(load_tensors(data))
     return network.eval()

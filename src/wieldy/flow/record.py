@@ -1,0 +1,134 @@
+"""Measuring and examining the saved files of a run, and what is written down of it."""
+
+from typing import Any
+
+from wieldy.assure.equivalence import examine
+from wieldy.compress.apply import account
+from wieldy.core.data import Data
+from wieldy.core.files import write_atomic
+from wieldy.core.records import Epoch, Evidence, NetworkCard, Plan, RunRecord, Timing
+from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
+from wieldy.graph.cost import layer_costs, total_macs, total_parameters
+from wieldy.package.read import Package, read
+from wieldy.plan.budget import Budget
+from wieldy.report.page import write_report
+from wieldy.runtime.environment import environment
+from wieldy.runtime.measure import Subject, layer_times, measure
+from wieldy.runtime.tier import has_bf16
+
+
+def write_record(run: Run, plan: Plan) -> RunRecord:
+    """Measure and examine the saved files, and write record, evidence and page beside them."""
+    original, package = read(run.folder / ORIGINAL), read(run.folder / PACKAGE)
+    first, second = Subject(original.path), Subject(package.path)
+    with run.progress.task("measuring and examining the saved files", 5) as task:
+        timing = measure(first, second, **run.settings)
+        task.advance(1, f"{timing.ratio} of the milliseconds")
+        switches = switch_gains(run, first, second)
+        task.advance()
+        at = {"threads": run.threads, "batch": timing.batch, "tier": timing.tier, "ledger": run.ledger}
+        times = layer_times(first, **at), layer_times(second, **at)
+        task.advance()
+        evidence = examine(
+            package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
+        )
+        task.advance()
+        record = assemble(run, plan, original, package, timing, evidence)
+        record = record.model_copy(
+            update={"switches": switches, "times_original": times[0], "times_package": times[1]}
+        )
+        write_atomic(run.folder / EVIDENCE, _evidence_json(package, evidence))
+        write_atomic(run.folder / RECORD, record.model_dump_json(indent=1).encode())
+        write_report(record, run.folder / PAGE)
+        task.advance()
+    return record
+
+
+def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[str, Timing], ...]:
+    """Time what a switch alone gains: bf16, where the tier has it, on both networks."""
+    if not has_bf16(str(run.tier)):
+        return ()
+    return (
+        ("original in bf16", measure(original, Subject(original.path, "bf16"), **run.settings)),
+        ("package in bf16", measure(original, Subject(package.path, "bf16"), **run.settings)),
+    )
+
+
+def assemble(
+    run: Run, plan: Plan, original: Package, package: Package, timing: Timing, evidence: tuple[Evidence, ...]
+) -> RunRecord:
+    """Put the record together and pass the verdict."""
+    cards = card(original), card(package)
+    changes, refused = account(original.program, package.program, plan)
+    sound, reasons = verdict(run.budget, timing, cards, evidence)
+    return RunRecord(
+        title=run.title,
+        verdict="met" if sound else "missed",
+        reasons=reasons,
+        budget=run.budget.model_dump(exclude_none=True),
+        method=plan.method,
+        seed=run.seed,
+        original=cards[0],
+        package=cards[1],
+        timing=timing,
+        candidates=plan.candidates,
+        layers_original=tuple(layer_costs(original.program)),
+        layers_package=tuple(layer_costs(package.program)),
+        changes=changes,
+        refused=refused,
+        recovery=_epochs(run),
+        evidence=evidence,
+        data=_data_facts(run.data),
+        environment=environment(run.threads),
+        reproduce=run.reproduce,
+        not_tested=NOT_TESTED,
+    )
+
+
+def verdict(
+    budget: Budget, timing: Timing, cards: tuple[NetworkCard, NetworkCard], evidence: tuple[Evidence, ...]
+) -> tuple[bool, tuple[str, ...]]:
+    """Return whether every goal is met, and one sentence for each."""
+    first, second = cards
+    shaped = budget.reached(timing, (first.macs, second.macs), (first.bytes, second.bytes))
+    metric = evidence[0]
+    drop = metric.numbers["drop_points"]
+    shares = f"{second.macs / first.macs:.1%} of the MACs, {second.bytes / first.bytes:.1%} of the bytes"
+    reasons = (
+        f"Asked: {budget.goals()}. Measured: {timing.ratio} of the milliseconds, {shares}: {_word(shaped)}.",
+        f"Asked: at most {budget.max_drop_points:g} points of {metric.numbers['metric']} lost. Measured: "
+        f"{drop['value']:.2f} [{drop['low']:.2f}, {drop['high']:.2f}] points on "
+        f"{metric.numbers['examples']:,} test examples: {_word(metric.verdict == 'proved')}.",
+    )
+    return shaped and metric.verdict == "proved", reasons
+
+
+def _word(met: bool) -> str:
+    return "met" if met else "missed"
+
+
+def card(package: Package) -> NetworkCard:
+    """Return the figures of a saved network."""
+    return NetworkCard(
+        path=package.path.name,
+        sha256=package.sha256,
+        bytes=package.path.stat().st_size,
+        parameters=total_parameters(package.program),
+        macs=total_macs(package.program),
+    )
+
+
+def _epochs(run: Run) -> tuple[Epoch, ...]:
+    """What the ledger noted of the training."""
+    noted = run.ledger.of_kind("epoch")
+    return tuple(Epoch(epoch=key["epoch"] + 1, metric=value[run.data.metric.name]) for key, value in noted)
+
+
+def _evidence_json(package: Package, evidence: tuple[Evidence, ...]) -> bytes:
+    items = ",\n".join(item.model_dump_json(indent=1) for item in evidence)
+    return f'{{"package": "{package.sha256}", "evidence": [{items}]}}\n'.encode()
+
+
+def _data_facts(data: Data) -> dict[str, Any]:
+    sizes = {"train": data.train.size, "validate": data.validate.size, "test": data.test.size}
+    return sizes | {"metric": data.metric.name, "classes": list(data.classes), "notes": list(data.notes)}

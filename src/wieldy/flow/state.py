@@ -1,0 +1,85 @@
+"""What one run carries from step to step, and the files that it leaves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wieldy.core.config import Frozen
+from wieldy.core.data import Data
+from wieldy.core.errors import ConfigError, StorageError
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Progress
+from wieldy.methods.contract import MethodConfig
+from wieldy.plan.budget import Budget
+from wieldy.train.fit import FitConfig
+
+ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
+RECORD, PAGE = "record.json", "report.html"
+MEASURED = ("timing", "layers")
+NOT_TESTED = (
+    "corruptions, attacks and inputs from outside the distribution",
+    "other machines than this one, and tiers that are not named here",
+    "memory use and start-up time",
+)
+
+
+class Recovery(Frozen):
+    """How the small network learns again after channels went."""
+
+    fit: FitConfig = FitConfig(epochs=5, learning_rate=0.05)
+    distill_weight: float = 1.0
+    temperature: float = 4.0
+    augment: bool = True  # flips and shifts, for pictures
+
+
+@dataclass
+class Run:
+    """Everything that one run carries from step to step."""
+
+    folder: Path
+    data: Data
+    budget: Budget
+    method: MethodConfig
+    recovery: Recovery
+    seed: int
+    threads: int
+    tier: str | None
+    batch: int | None
+    title: str
+    recipe: dict[str, Any]
+    reproduce: tuple[str, ...]
+    ledger: Ledger
+    progress: Progress
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What every measurement is taken with."""
+        return {"threads": self.threads, "batch": self.batch, "tier": self.tier, "ledger": self.ledger}
+
+
+def opened_ledger(folder: Path, replay: str | Path | None) -> Ledger:
+    """Return a fresh ledger in `folder`, holding the measurements of the run to be replayed, if any."""
+    if replay is None:
+        return Ledger(folder, fresh=True)
+    if not (Path(replay) / "ledger.jsonl").is_file():
+        raise ConfigError(
+            f"{replay}: holds no ledger.jsonl, so there is nothing to replay. Name a run's folder."
+        )
+    earlier = Ledger(Path(replay))
+    ledger = Ledger(folder, fresh=True)
+    ledger.adopt(earlier, MEASURED)
+    return ledger
+
+
+def prepared(folder: Path) -> Path:
+    """Make the folder of a run.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from None
+    return folder
