@@ -38,7 +38,8 @@ def _facts(found: Package, rows: list[LayerRow]) -> list[str]:
         f"{found.path}: sha256 {found.sha256}",
         f"  inputs {inputs}; outputs {', '.join(manifest.outputs)}",
         f"  {parameters:,} parameters, {macs:,} multiply-accumulates, {found.path.stat().st_size:,} bytes",
-        f"  made by wieldy {manifest.wieldy} from {origin}, measured on {', '.join(manifest.tiers) or 'no tier'}",
+        f"  made by wieldy {manifest.wieldy} from {origin}",
+        f"  measured on {', '.join(manifest.tiers) or 'no tier yet'}",
     ]
 
 

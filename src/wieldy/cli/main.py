@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 
 import typer
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-VERBS = {
+VERBS: dict[str, Callable[..., int]] = {
     "demo": demo.demo,
     "run": run.run,
     "bench": bench.bench,

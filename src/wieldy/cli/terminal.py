@@ -33,8 +33,9 @@ class _LiveTask:
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Move the bar and show the note behind it."""
-        extra = {"note": note} if note else {}
-        self._bars.update(self._handle, advance=steps, **extra)
+        self._bars.update(self._handle, advance=steps)
+        if note:
+            self._bars.update(self._handle, note=note)
 
 
 class Live:

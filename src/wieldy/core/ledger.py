@@ -61,9 +61,6 @@ class Ledger:
             for key, value in other.of_kind(kind):
                 self._append(kind, key, value)
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def _append(self, kind: str, key: Any, value: Any) -> None:
         entry = {"id": digest.of_value([kind, key]), "kind": kind, "key": key, "value": value}
         line = json.dumps(entry | {"check": digest.of_value(entry)}, allow_nan=False)

@@ -14,7 +14,7 @@ from wieldy.core.config import Frozen
 from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError
 from wieldy.core.optional import need
-from wieldy.flow.shrink import Recovery
+from wieldy.flow.state import Recovery
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.registry import by_name
 from wieldy.plan.budget import Budget, parse_latency

@@ -6,7 +6,7 @@ from wieldy.assure.equivalence import examine
 from wieldy.compress.apply import account
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
-from wieldy.core.records import Epoch, Evidence, NetworkCard, Plan, RunRecord, Timing
+from wieldy.core.records import Epoch, Evidence, LayerTime, NetworkCard, Plan, RunRecord, Timing
 from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
 from wieldy.graph.cost import layer_costs, total_macs, total_parameters
 from wieldy.package.read import Package, read
@@ -26,8 +26,7 @@ def write_record(run: Run, plan: Plan) -> RunRecord:
         task.advance(1, f"{timing.ratio} of the milliseconds")
         switches = switch_gains(run, first, second)
         task.advance()
-        at = {"threads": run.threads, "batch": timing.batch, "tier": timing.tier, "ledger": run.ledger}
-        times = layer_times(first, **at), layer_times(second, **at)
+        times = _layers(run, first, timing), _layers(run, second, timing)
         task.advance()
         evidence = examine(
             package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
@@ -42,6 +41,10 @@ def write_record(run: Run, plan: Plan) -> RunRecord:
         write_report(record, run.folder / PAGE)
         task.advance()
     return record
+
+
+def _layers(run: Run, subject: Subject, timing: Timing) -> tuple[LayerTime, ...]:
+    return layer_times(subject, threads=run.threads, batch=timing.batch, tier=timing.tier, ledger=run.ledger)
 
 
 def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[str, Timing], ...]:

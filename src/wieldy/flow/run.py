@@ -8,7 +8,8 @@ from wieldy.core.data import Data
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
 from wieldy.flow.recipe import Recipe, load_data, load_model, read_recipe
-from wieldy.flow.shrink import RECORD, Run, execute, opened_ledger, prepared
+from wieldy.flow.shrink import execute
+from wieldy.flow.state import RECORD, Run, opened_ledger, prepared
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
 

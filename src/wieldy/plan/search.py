@@ -21,7 +21,8 @@ from wieldy.runtime.measure import Subject, measure
 from wieldy.stats.collect import Stats
 
 STEPS = 7  # of the bisection; the share is then known to within one part in 128
-STEPS_NEAR = 3  # for each other multiple, around what the first one found
+STEPS_NEAR = 4  # for each other multiple, around what the first one found
+NEAR = (-0.08, 0.24)  # rounding up to a larger multiple takes a larger share to the same time
 MULTIPLES = (8, 16, 1)  # channels that vector registers take at once, and any number
 HEADROOM = 0.03  # aimed below the goal, so that measuring again gives the same verdict
 SEARCH_ROUNDS = 24
@@ -141,12 +142,8 @@ def _chosen(search: Search) -> Plan:
     found = {first: search.bisect(0.0, LARGEST_SHARE, first, STEPS)}
     start = found[first]
     for multiple in others:
-        low, high = (
-            (0.0, LARGEST_SHARE)
-            if start is None
-            else (max(0.0, start - 0.1), min(LARGEST_SHARE, start + 0.1))
-        )
-        found[multiple] = search.bisect(low, high, multiple, STEPS_NEAR)
+        low, high = (0.0, LARGEST_SHARE) if start is None else (start + NEAR[0], start + NEAR[1])
+        found[multiple] = search.bisect(max(0.0, low), min(LARGEST_SHARE, high), multiple, STEPS_NEAR)
     best = max(
         ((share, multiple) for multiple, share in found.items() if share is not None),
         key=lambda point: search.points[point].macs,

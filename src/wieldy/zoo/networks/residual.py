@@ -55,7 +55,8 @@ class Residual28(nn.Module):
         """Map images (n, 1, 28, 28) to logits (n, classes)."""
         x = F.relu(self.bn(self.stem(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
-        return self.classifier(x.mean((2, 3)))
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
 
 
 def card() -> dict[str, object]:

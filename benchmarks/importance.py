@@ -1,0 +1,109 @@
+"""Taylor, magnitude and random channels at the same milliseconds, three seeds, before and after recovery.
+
+    python benchmarks/importance.py [--seeds 3] [--ratio 0.5] [--out benchmarks/results]
+
+Every point is found by `search_plan`, recovered by the demo's settings, saved, and timed again as a saved
+file. Writes importance-TIER.json with machine, tier, versions and commit; losses are kept.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wieldy.cli.terminal import Lines
+from wieldy.compress.apply import apply_plan
+from wieldy.core.data import Data
+from wieldy.core.files import write_atomic
+from wieldy.flow.run import DEMO
+from wieldy.flow.shrink import recovered
+from wieldy.flow.state import Run, opened_ledger, prepared
+from wieldy.graph.cost import total_macs, total_parameters
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
+from wieldy.methods.registry import METHODS
+from wieldy.package.save import save
+from wieldy.plan.budget import Budget
+from wieldy.plan.search import search_plan
+from wieldy.runtime.environment import environment
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import current_tier
+from wieldy.stats.collect import Stats, collect
+from wieldy.train.fit import FitConfig, evaluate
+from wieldy.train.recalibrate import recalibrate
+from wieldy.zoo.data import fashion
+from wieldy.zoo.networks.residual import residual28
+
+
+def main() -> None:
+    """Measure every method with every seed and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ratio", type=float, default=0.5)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    torch.set_num_threads(usable_cores())
+    data, network = fashion.embedded(), trace(residual28(), torch.zeros(1, 1, 28, 28))
+    original = evaluate(network, data.test, data)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, method in METHODS.items():
+            if method.shape == "score":
+                for seed in range(asked.seeds):
+                    run = one_run(Path(folder), data, asked.ratio, kind(seed=seed))
+                    rows.append({"method": method.name, "seed": seed} | point(run, network, original))
+                    print(json.dumps(rows[-1]), flush=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    result = {
+        "what": f"accuracy at {asked.ratio:.0%} of the milliseconds, OpenVINO fp32",
+        "environment": environment(usable_cores()),
+        "commit": commit,
+        "original_accuracy": original,
+        "rows": rows,
+    }
+    path = prepared(asked.out) / f"importance-{current_tier()}.json"
+    write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+    print(path)
+
+
+def one_run(folder: Path, data: Data, ratio: float, method: Any) -> Run:
+    """Return a run with the demo's settings and another method and seed."""
+    base = DEMO.recovery_value()
+    recovery = base.model_copy(update={"fit": FitConfig(**(base.fit.model_dump() | {"seed": method.seed}))})
+    return Run(
+        folder=folder, data=data, budget=Budget(latency_ratio=ratio), method=method, recovery=recovery,
+        seed=method.seed, threads=usable_cores(), tier=current_tier(), batch=None, title="", recipe={},
+        reproduce=(), ledger=opened_ledger(folder, None), progress=Lines(),
+    )  # fmt: skip
+
+
+def point(run: Run, network: GraphNetwork, original: float) -> dict[str, Any]:
+    """Search, recover, save and time one point."""
+    needs = METHODS[type(run.method)].needs_stats
+    stats = collect(network, run.data, seed=run.seed) if needs else Stats()
+    plan = search_plan(network, stats, run.budget, method=run.method, progress=run.progress)
+    small = apply_plan(network, plan, stats)
+    recalibrate(small, run.data.train, seed=run.seed)
+    before = evaluate(small, run.data.test, run.data)
+    small = recovered(run, network, small)
+    first = save(network, run.folder / "original.wieldy")
+    timing = measure(Subject(first), Subject(save(small, run.folder / "small.wieldy")))
+    after = evaluate(small, run.data.test, run.data)
+    return {
+        "ratio": timing.ratio.model_dump(),
+        "small_ms": timing.small_ms,
+        "parameters_ratio": total_parameters(small.program) / total_parameters(network.program),
+        "macs_ratio": total_macs(small.program) / total_macs(network.program),
+        "before_recovery": before,
+        "after_recovery": after,
+        "drop_points": 100 * (original - after),
+    }
+
+
+if __name__ == "__main__":
+    main()

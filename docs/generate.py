@@ -1,0 +1,144 @@
+"""Write the tables of the docs that come from code and results; `--check` fails where one is stale.
+
+A table stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+from wieldy.claims.runner import SYSTEMS
+from wieldy.cli.main import VERBS
+from wieldy.core import errors
+from wieldy.core.errors import WieldyError
+from wieldy.graph.ops import OPS
+from wieldy.methods.registry import METHODS
+from wieldy.zoo.networks import residual
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def methods() -> str:
+    """Every entry of METHODS with its settings."""
+    rows = []
+    for kind, method in METHODS.items():
+        settings = ", ".join(f"`{name}={field.default!r}`" for name, field in kind.model_fields.items())
+        text = (sys.modules[method.apply.__module__].__doc__ or "").split("\n")[0]
+        rows.append([f"`{method.name}`", method.shape, text, settings])
+    return table(["method", "shape", "what it does", "settings"], rows)
+
+
+def verbs() -> str:
+    """Every verb of the command line with its example."""
+    rows = []
+    for name, verb in VERBS.items():
+        text = verb.__doc__ or ""
+        example = text.split("Example: ")[1].split("\n")[0]
+        rows.append([f"`{name}`", text.split("\n")[0], f"`{example}`"])
+    return table(["verb", "what it does", "example"], rows)
+
+
+def operators() -> str:
+    """Every operator that a network may use."""
+    return ", ".join(f"`{name.removeprefix('aten.')}`" for name in sorted(OPS)) + "\n"
+
+
+def claims() -> str:
+    """Every claim, with the newest measured result where there is one."""
+    measured = _result("claims.json")
+    found = measured["claims"] if measured else []
+    rows = []
+    for system, (text, _) in SYSTEMS.items():
+        for claim in [item for item in found if item["name"] == system]:
+            figures = f"{claim['measured']:.2f} {claim['relation']} {claim['threshold']:g}"
+            rows.append([f"`{system}`", claim["what"], figures, claim["verdict"], claim["source"]])
+        if not any(item["name"] == system for item in found):
+            rows.append([f"`{system}`", text, "not measured yet", "", ""])
+    return table(["claim", "what", "measured", "verdict", "source"], rows)
+
+
+def importance() -> str:
+    """Methods side by side at the same milliseconds, for each tier that was measured."""
+    parts = []
+    for path in sorted(RESULTS.glob("importance-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        machine = result["environment"]
+        rows = []
+        for name in dict.fromkeys(row["method"] for row in result["rows"]):
+            of_method = [row for row in result["rows"] if row["method"] == name]
+            cells = [f"`{name}`", str(len(of_method)), _spread([row["ratio"]["value"] for row in of_method], 3)]
+            for key, factor in (("parameters_ratio", 100), ("before_recovery", 100), ("after_recovery", 100)):
+                cells.append(_spread([factor * row[key] for row in of_method], 1))
+            rows.append([*cells, _spread([row["drop_points"] for row in of_method], 2)])
+        header = ["method", "seeds", "ratio", "parameters %", "before recovery %", "after recovery %", "points lost"]
+        head = f"Tier `{machine['tier']}`, {machine['cpu']}, {machine['threads']} threads, batch 1, fp32: "
+        parts.append(f"{head}original {100 * result['original_accuracy']:.2f} %.\n\n{table(header, rows)}")
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _spread(values: list[float], digits: int) -> str:
+    return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def embedded() -> str:
+    """What is known of the embedded network."""
+    card = residual.card()
+    keys = ("accuracy_test_10000", "accuracy_validate_2000", "parameters", "command", "sha256")
+    return table(["fact", "value"], [[key, f"`{card[key]}`"] for key in keys])
+
+
+def exit_codes() -> str:
+    """Every exit code with the errors that lead to it."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, WieldyError)]
+    meanings = {0: "met", 1: "a goal was missed", 2: "bad input", 3: "our own fault", 130: "interrupted"}
+    rows = []
+    for code, meaning in meanings.items():
+        names = ", ".join(f"`{kind.__name__}`" for kind in kinds if kind.exit_code == code and kind is not WieldyError)
+        rows.append([str(code), meaning, names])
+    return table(["code", "meaning", "errors"], rows)
+
+
+def _result(name: str) -> dict[str, list[dict[str, str]]] | None:
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "verbs": verbs,
+    "operators": operators,
+    "claims": claims,
+    "importance": importance,
+    "embedded": embedded,
+    "exit-codes": exit_codes,
+}
+
+
+def main(check: bool) -> int:
+    """Rewrite every generated table, or say which are stale."""
+    stale = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        fresh = BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
+        if fresh != text:
+            stale.append(path.name)
+            if not check:
+                path.write_text(fresh, encoding="utf-8")
+    if stale:
+        print(f"{'stale' if check else 'written'}: {', '.join(stale)}" + (" (run: make docs)" if check else ""))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
