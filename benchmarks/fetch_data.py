@@ -19,6 +19,7 @@ DEBIAN = "dataset-fashion-mnist"
 
 
 def main() -> int:
+    """Look, fetch what is missing, and look again."""
     try:
         data = fashion.full()
     except WieldyError:

@@ -58,17 +58,25 @@ def main() -> None:
                     run = one_run(Path(folder), data, asked.ratio, kind(seed=seed))
                     rows.append({"method": method.name, "seed": seed} | point(run, network, original))
                     print(json.dumps(rows[-1]), flush=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     result = {
         "what": f"accuracy at {asked.ratio:.0%} of the milliseconds, OpenVINO fp32",
         "environment": environment(usable_cores()),
-        "commit": commit,
+        "commit": commit(),
         "original_accuracy": original,
         "rows": rows,
     }
     path = prepared(asked.out) / f"importance-{current_tier()}.json"
     write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
     print(path)
+
+
+def commit() -> str:
+    """Return the commit that is checked out."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def one_run(folder: Path, data: Data, ratio: float, method: Any) -> Run:

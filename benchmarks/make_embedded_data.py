@@ -19,6 +19,7 @@ ASSETS = Path(fashion.__file__).parent
 
 
 def main(fashion_folder: Path, digits_folder: Path) -> None:
+    """Draw the subset, pack both sets and print their digests."""
     arrays = {name: read_idx(fashion_folder / name, sha) for name, sha in fashion.CONTENT_SHA256.items()}
     images, labels = arrays["train-images-idx3-ubyte.gz"], arrays["train-labels-idx1-ubyte.gz"]
     order = rng.generator(0, "fashion subset", "train").permutation(len(images))

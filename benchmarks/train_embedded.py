@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as save_tensors
 
+from wieldy.cli.terminal import Lines
 from wieldy.core import digest
 from wieldy.core.files import write_atomic
 from wieldy.core.rng import derive
@@ -22,28 +23,8 @@ from wieldy.zoo.data import fashion
 from wieldy.zoo.networks import residual
 
 
-class Lines:
-    """Progress as lines in a log."""
-
-    def task(self, name: str, total: float) -> "Lines":
-        print(f"{name}: {total:.0f} steps", flush=True)
-        return self
-
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        if note:
-            print(note, flush=True)
-
-    def say(self, line: str) -> None:
-        print(line, flush=True)
-
-
 def main() -> None:
+    """Train, judge on the publisher's test set, and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--precision", choices=["f32", "bf16"], default="bf16")

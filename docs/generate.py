@@ -20,6 +20,7 @@ from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+SHARES = ("parameters_ratio", "before_recovery", "after_recovery")
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -77,11 +78,23 @@ def importance() -> str:
         rows = []
         for name in dict.fromkeys(row["method"] for row in result["rows"]):
             of_method = [row for row in result["rows"] if row["method"] == name]
-            cells = [f"`{name}`", str(len(of_method)), _spread([row["ratio"]["value"] for row in of_method], 3)]
+            cells = [
+                f"`{name}`",
+                str(len(of_method)),
+                _spread([row["ratio"]["value"] for row in of_method], 3),
+            ]
             for key, factor in (("parameters_ratio", 100), ("before_recovery", 100), ("after_recovery", 100)):
                 cells.append(_spread([factor * row[key] for row in of_method], 1))
             rows.append([*cells, _spread([row["drop_points"] for row in of_method], 2)])
-        header = ["method", "seeds", "ratio", "parameters %", "before recovery %", "after recovery %", "points lost"]
+        header = [
+            "method",
+            "seeds",
+            "ratio",
+            "parameters %",
+            "before recovery %",
+            "after recovery %",
+            "points lost",
+        ]
         head = f"Tier `{machine['tier']}`, {machine['cpu']}, {machine['threads']} threads, batch 1, fp32: "
         parts.append(f"{head}original {100 * result['original_accuracy']:.2f} %.\n\n{table(header, rows)}")
     return "\n".join(parts) or "not measured yet\n"
@@ -100,11 +113,15 @@ def embedded() -> str:
 
 def exit_codes() -> str:
     """Every exit code with the errors that lead to it."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, WieldyError)]
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, WieldyError)
+    ]
     meanings = {0: "met", 1: "a goal was missed", 2: "bad input", 3: "our own fault", 130: "interrupted"}
     rows = []
     for code, meaning in meanings.items():
-        names = ", ".join(f"`{kind.__name__}`" for kind in kinds if kind.exit_code == code and kind is not WieldyError)
+        names = ", ".join(
+            f"`{kind.__name__}`" for kind in kinds if kind.exit_code == code and kind is not WieldyError
+        )
         rows.append([str(code), meaning, names])
     return table(["code", "meaning", "errors"], rows)
 
@@ -136,7 +153,9 @@ def main(check: bool) -> int:
             if not check:
                 path.write_text(fresh, encoding="utf-8")
     if stale:
-        print(f"{'stale' if check else 'written'}: {', '.join(stale)}" + (" (run: make docs)" if check else ""))
+        print(
+            f"{'stale' if check else 'written'}: {', '.join(stale)}" + (" (run: make docs)" if check else "")
+        )
     return 1 if check and stale else 0
 
 
