@@ -1,1 +1,1 @@
-"""A network as plain data (Program), as a module over the same nodes (GraphNetwork), and what couples its channels."""
+"""A network as plain data and as a module over the same nodes, and what couples its channels."""

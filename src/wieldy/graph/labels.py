@@ -17,7 +17,9 @@ AxisIds = tuple[Ids | None, ...]  # for each axis of a value: its labels, or Non
 class Labels:
     """The labels of a program's values and tensor axes, with a union-find over them."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.shapes: dict[str, Shape] = {name: spec.shape for name, spec in program.inputs.items()}
         self.values: dict[str, AxisIds] = {}
         self.tensors: dict[tuple[str, int], Ids] = {}
         self._parent: list[int] = []
@@ -69,21 +71,20 @@ class Labels:
 
 def label_program(program: Program) -> Labels:
     """Walk the program once and return its labels."""
-    labels = Labels()
+    labels = Labels(program)
     for name, spec in program.inputs.items():
         labels.values[name] = (None,) * len(spec.shape)
-    shapes = {name: spec.shape for name, spec in program.inputs.items()}
     for node in program.nodes:
-        labels.values[node.name] = _rule(node.op)(labels, node, program, shapes)
-        shapes[node.name] = node.shape
+        labels.values[node.name] = _rule(node.op)(labels, node)
+        labels.shapes[node.name] = node.shape
     for name in program.outputs:
         for ids in labels.values[name]:
             labels.pin(ids, "its channels are the network's outputs")
     return labels
 
 
-Shapes = dict[str, Shape]
-Rule = Callable[[Labels, Node, Program, Shapes], AxisIds]
+FIXED = "channels that must stay, such as the network's inputs"
+Rule = Callable[[Labels, Node], AxisIds]
 
 
 def _rule(op: str) -> Rule:
@@ -109,48 +110,50 @@ def _input(labels: Labels, node: Node) -> AxisIds:
     return labels.values[_value(next(iter(node.inputs.values())))]
 
 
-def _same(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _same(labels: Labels, node: Node) -> AxisIds:
     return _input(labels, node)
 
 
-def _pool(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _pool(labels: Labels, node: Node) -> AxisIds:
     source = _input(labels, node)
     for ids in source[2:]:
         labels.pin(ids, f"{node.name} pools across them")
     return (*source[:2], None, None)
 
 
-def _conv(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _conv(labels: Labels, node: Node) -> AxisIds:
     weight = node.inputs["weight"]
     assert isinstance(weight, Stored)
-    shape = program.tensors[weight.name].shape
+    shape = labels.program.tensors[weight.name].shape
     out_channels, width = int(shape[0] or 0), int(shape[1] or 0)
     groups = int(node.inputs["groups"])  # type: ignore[arg-type]
     source = _input(labels, node)[1]
     produced = labels.axis(weight.name, 0, out_channels)
     _bias(labels, node, produced)
-    if groups == 1:
-        if source is not None:
-            labels.unite(labels.axis(weight.name, 1, width), source)
+    if groups == 1 or width > 1:  # of more groups, the same position goes from every group
+        _read_by(labels, np.tile(labels.axis(weight.name, 1, width), groups), source)
+        labels.unite(np.tile(produced[: out_channels // groups], groups), produced)
     elif source is None:
-        labels.pin(produced, f"{node.layer} is grouped over the network's input channels")
-    elif width == 1:  # depthwise: a channel and everything made from it go together, and the group with them
+        labels.pin(produced, f"{node.layer} is depthwise over {FIXED}")
+    else:  # depthwise: a channel and everything made from it go together, and the group with them
         labels.unite(np.repeat(source, out_channels // groups), produced)
-    else:  # groups keep equal widths: the same position goes from every group
-        columns = labels.axis(weight.name, 1, width)
-        labels.unite(np.tile(columns, groups), source)
-        rows = produced.reshape(groups, -1)
-        labels.unite(np.tile(rows[0], groups), produced)
     return (None, produced, None, None)
 
 
-def _linear(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _read_by(labels: Labels, columns: Ids, source: Ids | None) -> None:
+    """The columns of a weight go with the channels that they read; a weight used twice may read two."""
+    if source is None:
+        labels.pin(columns, f"they read {FIXED}")
+    else:
+        labels.unite(columns, source)
+
+
+def _linear(labels: Labels, node: Node) -> AxisIds:
     weight = node.inputs["weight"]
     assert isinstance(weight, Stored)
-    rows, columns = (int(size or 0) for size in program.tensors[weight.name].shape)
+    rows, columns = (int(size or 0) for size in labels.program.tensors[weight.name].shape)
     source = _input(labels, node)
-    if source[-1] is not None:
-        labels.unite(labels.axis(weight.name, 1, columns), source[-1])
+    _read_by(labels, labels.axis(weight.name, 1, columns), source[-1])
     produced = labels.axis(weight.name, 0, rows)
     _bias(labels, node, produced)
     return (*source[:-1], produced)
@@ -162,38 +165,40 @@ def _bias(labels: Labels, node: Node, produced: Ids) -> None:
         labels.unite(labels.axis(bias.name, 0, len(produced)), produced)
 
 
-def _batch_norm(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _batch_norm(labels: Labels, node: Node) -> AxisIds:
     source = _input(labels, node)
-    if source[1] is not None:
-        for name in node.stored():
-            labels.unite(labels.axis(name, 0, len(source[1])), source[1])
+    for name in node.stored():
+        size = labels.program.tensors[name].shape[0]
+        _read_by(labels, labels.axis(name, 0, int(size or 0)), source[1])
     return source
 
 
-def _operand(labels: Labels, argument: Argument, program: Program, shapes: Shapes) -> tuple[AxisIds, Shape]:
+def _operand(labels: Labels, argument: Argument) -> tuple[AxisIds, Shape]:
     """Labels and shape of one side of a broadcast operation."""
     if isinstance(argument, Ref):
-        return labels.values[argument.name], shapes[argument.name]
+        return labels.values[argument.name], labels.shapes[argument.name]
     if isinstance(argument, Stored):
-        shape = program.tensors[argument.name].shape
-        ids = tuple(labels.axis(argument.name, k, size) if size and size > 1 else None for k, size in enumerate(shape))
+        shape = labels.program.tensors[argument.name].shape
+        ids = tuple(
+            labels.axis(argument.name, k, size) if size and size > 1 else None for k, size in enumerate(shape)
+        )
         return ids, shape
     return (), ()
 
 
-def _binary(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
-    sides = [_operand(labels, node.inputs[name], program, shapes) for name in ("self", "other")]
+def _binary(labels: Labels, node: Node) -> AxisIds:
+    sides = [_operand(labels, node.inputs[name]) for name in ("self", "other")]
     rank = len(node.shape)
     result: list[Ids | None] = []
     for axis in range(rank):
-        found = []
-        for ids, shape in sides:
+        found: list[Ids | None] = []
+        for side, shape in sides:
             k = axis - (rank - len(shape))
             if k >= 0 and shape[k] != 1:
-                found.append(ids[k])
+                found.append(side[k])
         known = [ids for ids in found if ids is not None]
         if len(known) == 2:
-            labels.unite(*known)
+            labels.unite(known[0], known[1])
         elif len(known) < len(found):  # a side with labels meets one whose channels cannot go
             for ids in known:
                 labels.pin(ids, f"{node.name} joins them with channels that must stay")
@@ -201,7 +206,7 @@ def _binary(labels: Labels, node: Node, program: Program, shapes: Shapes) -> Axi
     return tuple(result)
 
 
-def _cat(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _cat(labels: Labels, node: Node) -> AxisIds:
     tensors, dim = node.inputs["tensors"], int(node.inputs["dim"])  # type: ignore[arg-type]
     assert isinstance(tensors, tuple)
     names = [_value(item) for item in tensors]
@@ -212,7 +217,10 @@ def _cat(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisId
         if not known:
             result.append(None)
         elif axis == dim:
-            filled = [_or_fixed(labels, ids, shapes[name][axis]) for ids, name in zip(parts, names, strict=True)]
+            filled = [
+                _or_fixed(labels, ids, labels.shapes[name][axis])
+                for ids, name in zip(parts, names, strict=True)
+            ]
             result.append(np.concatenate(filled))
         else:
             for ids in known[1:]:
@@ -227,11 +235,11 @@ def _or_fixed(labels: Labels, ids: Ids | None, size: int | None) -> Ids:
     if ids is not None:
         return ids
     fixed = labels.fresh(int(size or 0))
-    labels.pin(fixed, "they come from the network's input")
+    labels.pin(fixed, f"they are {FIXED}")
     return fixed
 
 
-def _mean(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _mean(labels: Labels, node: Node) -> AxisIds:
     source = _input(labels, node)
     dims = node.inputs["dim"]
     assert isinstance(dims, tuple)
@@ -242,14 +250,14 @@ def _mean(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisI
     return tuple(ids for axis, ids in enumerate(source) if axis not in dims)
 
 
-def _softmax(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
+def _softmax(labels: Labels, node: Node) -> AxisIds:
     source = _input(labels, node)
     labels.pin(source[int(node.inputs["dim"])], f"{node.name} normalises over them")  # type: ignore[arg-type]
     return source
 
 
-def _reshape(labels: Labels, node: Node, program: Program, shapes: Shapes) -> AxisIds:
-    source, before = _input(labels, node), shapes[_value(node.inputs["self"])]
+def _reshape(labels: Labels, node: Node) -> AxisIds:
+    source, before = _input(labels, node), labels.shapes[_value(node.inputs["self"])]
     result: list[Ids | None] = [None] * len(node.shape)
     for old, new in matched_axes(before, node.shape):
         carried = [axis for axis in old if source[axis] is not None]

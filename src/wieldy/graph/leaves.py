@@ -55,11 +55,13 @@ def rebuild_leaf(node: Node, tensors: dict[str, Tensor]) -> nn.Module | None:
         case "aten.batch_norm.default":
             kind = nn.BatchNorm2d if len(node.shape) == 4 else nn.BatchNorm1d
             affine = "weight" in held
-            leaf = kind(len(tensors[held["running_mean"]]), eps=a["eps"], momentum=a["momentum"], affine=affine)
+            leaf = kind(
+                len(tensors[held["running_mean"]]), eps=a["eps"], momentum=a["momentum"], affine=affine
+            )
         case "aten.dropout.default":
             leaf = nn.Dropout(a["p"])
         case "aten.feature_dropout.default":
-            leaf = nn.Dropout2d(a["p"])
+            leaf = (nn.Dropout2d if len(node.shape) == 4 else nn.Dropout1d)(a["p"])
         case _:
             return None
     leaf.load_state_dict({key: tensors[name] for key, name in held.items()}, strict=False)

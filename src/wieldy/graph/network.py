@@ -1,8 +1,9 @@
 """A module over a program's nodes: it keeps the user's leaf modules and walks the graph calling them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -25,12 +26,22 @@ class GraphNetwork(nn.Module):
         program: the nodes to walk; its tensors' names are paths in this module.
         leaves: leaf modules by path; each is called for the nodes that name it.
         tensors: parameters and buffers that belong to no leaf, by path.
+        aliases: further paths of tensors that the user's module holds under several names.
+        transient: those of `tensors` that its `state_dict` leaves out.
 
     Raises:
         ShapeError: from `forward`: the number or the shapes of the inputs are wrong.
     """
 
-    def __init__(self, program: Program, leaves: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        leaves: Mapping[str, nn.Module],
+        tensors: Mapping[str, Tensor],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        transient: Collection[str] = (),
+    ) -> None:
         super().__init__()
         self.program = program
         for path, leaf in leaves.items():
@@ -38,12 +49,9 @@ class GraphNetwork(nn.Module):
             _free(container, name)
             container.add_module(name, leaf)
         for path, tensor in tensors.items():
-            container, name = self._container(path)
-            _free(container, name)
-            if isinstance(tensor, nn.Parameter):
-                container.register_parameter(name, tensor)
-            else:
-                container.register_buffer(name, tensor)
+            self._add_tensor(path, tensor, persistent=path not in transient)
+        for path, first in (aliases or {}).items():
+            self._add_tensor(path, self.tensor(first), persistent=True)
         self._leaves = frozenset(leaves)
         self._last_use = _last_uses(program)
 
@@ -70,18 +78,30 @@ class GraphNetwork(nn.Module):
     def replace_program(self, program: Program, kept: Kept) -> None:
         """Take over a program with channels removed, and cut every tensor down to what stays."""
         for name in {tensor for tensor, _ in kept}:
-            self._set(name, torch.from_numpy(keep_indices(self.tensor(name).detach().numpy(), name, kept)))
+            self._set(name, keep_indices(self.tensor(name).detach().cpu().numpy(), name, kept))
         self.program = program
         self._last_use = _last_uses(program)
         for node in program.nodes:
             if node.module in self._leaves:
                 _refresh(self.get_submodule(node.module), node)
 
-    def _set(self, name: str, value: Tensor) -> None:
-        path, _, last = name.rpartition(".")
-        owner, old = self.get_submodule(path), self.tensor(name)
-        value = value.contiguous()
-        setattr(owner, last, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
+    def _set(self, name: str, array: NDArray[Any]) -> None:
+        """Put a tensor in the place of another, under every name that it has."""
+        old = self.tensor(name)
+        new = torch.from_numpy(np.ascontiguousarray(array)).to(old.device)
+        new = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        for module in self.modules():
+            for key, tensor in [*module._parameters.items(), *module._buffers.items()]:
+                if tensor is old:
+                    setattr(module, key, new)
+
+    def _add_tensor(self, path: str, tensor: Tensor, *, persistent: bool) -> None:
+        container, name = self._container(path)
+        _free(container, name)
+        if isinstance(tensor, nn.Parameter):
+            container.register_parameter(name, tensor)
+        else:
+            container.register_buffer(name, tensor, persistent=persistent)
 
     def _container(self, path: str) -> tuple[nn.Module, str]:
         """Return the module that holds `path`, made of plain modules where it is missing."""
@@ -182,4 +202,3 @@ def _refresh(leaf: nn.Module, node: Node) -> None:
     elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
         assert leaf.running_mean is not None
         leaf.num_features = len(leaf.running_mean)
-

@@ -13,7 +13,12 @@ from typing import Final
 
 Arguments = tuple[tuple[str, str], ...]
 
-_POOL: Final[Arguments] = (("self", "value"), ("kernel_size", "ints"), ("stride", "ints"), ("padding", "ints"))
+_POOL: Final[Arguments] = (
+    ("self", "value"),
+    ("kernel_size", "ints"),
+    ("stride", "ints"),
+    ("padding", "ints"),
+)
 _UNARY: Final[Arguments] = (("self", "value"),)
 _BINARY: Final[Arguments] = (("self", "operand"), ("other", "operand"))
 
@@ -79,5 +84,7 @@ ELEMENTWISE: Final = frozenset(
     )
 )  # fmt: skip
 BINARY: Final = frozenset(f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div"))
-POOLING: Final = frozenset(f"aten.{name}.default" for name in ("adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"))
+POOLING: Final = frozenset(
+    f"aten.{name}.default" for name in ("adaptive_avg_pool2d", "avg_pool2d", "max_pool2d")
+)
 SOFTMAX: Final = frozenset({"aten.softmax.int", "aten.log_softmax.int"})

@@ -1,6 +1,7 @@
 """A network as plain data: what a package holds and what the runtime lowers. No torch."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -125,11 +126,13 @@ class Program:
             program = cls(
                 inputs={name: _spec_in(spec) for name, spec in raw["inputs"].items()},
                 nodes=tuple(_node_in(node) for node in raw["nodes"]),
-                outputs=tuple(raw["outputs"]),
+                outputs=tuple(_text_in(name) for name in raw["outputs"]),
                 tensors={name: _spec_in(spec) for name, spec in raw["tensors"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise SchemaError(f"program: is not what a program looks like ({type(error).__name__}: {error}).") from None
+            raise SchemaError(
+                f"program: is not what a program looks like ({type(error).__name__}: {error})."
+            ) from None
         program.check()
         return program
 
@@ -138,34 +141,46 @@ class Program:
         known = set(self.inputs)
         for node in self.nodes:
             if node.op not in OPS:
-                raise SchemaError(f"program: node {node.name!r} uses {node.op!r}, which is not on the allow-list.")
+                raise SchemaError(
+                    f"program: node {node.name!r} uses {node.op!r}, which is not on the allow-list."
+                )
             _check_arguments(node)
             for name in node.refs():
                 if name not in known:
-                    raise SchemaError(f"program: node {node.name!r} reads {name!r}, which nothing before it defines.")
+                    raise SchemaError(
+                        f"program: node {node.name!r} reads {name!r}, which nothing before it defines."
+                    )
             for name in node.stored():
                 if name not in self.tensors:
-                    raise SchemaError(f"program: node {node.name!r} reads the tensor {name!r}, which is not stored.")
+                    raise SchemaError(
+                        f"program: node {node.name!r} reads the tensor {name!r}, which is not stored."
+                    )
             if node.name in known:
                 raise SchemaError(f"program: the name {node.name!r} is defined twice.")
             known.add(node.name)
         missing = [name for name in self.outputs if name not in known]
         if missing or not self.outputs:
-            raise SchemaError(f"program: outputs must name at least one value that exists; got {list(self.outputs)}.")
+            raise SchemaError(
+                f"program: outputs must name at least one value that exists; got {list(self.outputs)}."
+            )
 
 
 def _check_arguments(node: Node) -> None:
     kinds = dict(OPS[node.op])
     if set(kinds) != set(node.inputs):
-        raise SchemaError(f"program: {node.op} of {node.name!r} must have {sorted(kinds)}; got {sorted(node.inputs)}.")
+        raise SchemaError(
+            f"program: {node.op} of {node.name!r} must have {sorted(kinds)}; got {sorted(node.inputs)}."
+        )
     for name, kind in kinds.items():
-        if not _fits(node.inputs[name], kind):
-            raise SchemaError(f"program: {name!r} of {node.name!r} must be of kind {kind}; got {node.inputs[name]!r}.")
+        if not fits(node.inputs[name], kind):
+            raise SchemaError(
+                f"program: {name!r} of {node.name!r} must be of kind {kind}; got {node.inputs[name]!r}."
+            )
 
 
-def _fits(value: Argument, kind: str) -> bool:
+def fits(value: Argument, kind: str) -> bool:
     """Whether an argument is of a kind named in ops.py."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = type(value) is int or (type(value) is float and math.isfinite(value))
     match kind:
         case "value":
             return isinstance(value, Ref)
@@ -208,18 +223,24 @@ def _argument_in(value: Any) -> Argument:
             raise ValueError(f"argument {value!r:.80}")
         return Ref(name) if kind == "value" else Stored(name)
     if isinstance(value, list):
-        return tuple(_argument_in(item) for item in value)  # type: ignore[return-value]  # checked by _fits
+        return tuple(_argument_in(item) for item in value)  # type: ignore[return-value]  # checked by fits
     if value is None or isinstance(value, (int, float, str)):
         return value
     raise ValueError(f"argument {value!r:.80}")
 
 
 def _node_in(raw: dict[str, Any]) -> Node:
-    inputs = {name: _argument_in(value) for name, value in raw["inputs"].items()}
-    texts = (raw["name"], raw["op"], raw["module"])
-    if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a node's name, op and module must be text")
-    return Node(*texts[:2], inputs=inputs, module=texts[2], shape=_shape_in(raw["shape"]))
+    given = {name: _argument_in(value) for name, value in raw["inputs"].items()}
+    name, op, module = (_text_in(raw[key]) for key in ("name", "op", "module"))
+    order = [argument for argument, _ in OPS.get(op, ()) if argument in given]  # rules count on ATen's order
+    inputs = {argument: given[argument] for argument in dict.fromkeys([*order, *given])}
+    return Node(name, op, inputs, module, _shape_in(raw["shape"]))
+
+
+def _text_in(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"{raw!r:.80} must be text")
+    return raw
 
 
 def _spec_out(spec: Spec) -> dict[str, Any]:
@@ -227,12 +248,12 @@ def _spec_out(spec: Spec) -> dict[str, Any]:
 
 
 def _spec_in(raw: dict[str, Any]) -> Spec:
-    if not isinstance(raw["dtype"], str):
-        raise ValueError("a dtype must be text")
-    return Spec(_shape_in(raw["shape"]), raw["dtype"])
+    return Spec(_shape_in(raw["shape"]), _text_in(raw["dtype"]))
 
 
 def _shape_in(raw: Any) -> Shape:
-    if not isinstance(raw, list) or not all(size is None or (type(size) is int and size >= 0) for size in raw):
+    if not isinstance(raw, list) or not all(
+        size is None or (type(size) is int and size >= 0) for size in raw
+    ):
         raise ValueError(f"shape {raw!r:.80}")
     return tuple(raw)

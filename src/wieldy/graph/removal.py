@@ -15,7 +15,9 @@ from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec
 Kept = dict[Axis, NDArray[np.intp]]
 
 
-def remove_units(program: Program, coupling: Coupling, units: Mapping[str, Collection[int]]) -> tuple[Program, Kept]:
+def remove_units(
+    program: Program, coupling: Coupling, units: Mapping[str, Collection[int]]
+) -> tuple[Program, Kept]:
     """Return the program without `units`, and which indices of each tensor axis stay.
 
     Args:
@@ -94,4 +96,3 @@ def keep_indices(array: NDArray[Any], name: str, kept: Kept) -> NDArray[Any]:
         if tensor == name:
             array = np.take(array, index, axis=axis)
     return array
-

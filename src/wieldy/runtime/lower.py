@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import InternalError
+from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.runtime.engine import openvino
@@ -47,7 +47,8 @@ def lower(program: Program, arrays: Arrays, batch: int) -> Any:
     Every operation carries the name of its node, so that profiles and errors can be read.
 
     Raises:
-        InternalError: an operator of the allow-list has no lowering, or yields another shape than traced.
+        SchemaError: a node does not fit what it is given, or yields another shape than the program says.
+        InternalError: an operator of the allow-list has no lowering.
     """
     ov = openvino()
     ops = ov.opset15
@@ -72,13 +73,26 @@ def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any,
         raise InternalError(f"lower: {node.op} is on the allow-list but has no lowering.")
     given = {name: _argument(node.inputs[name], values, arrays, ops) for name, _ in OPS[node.op]}
     stored = {name: arrays[value.name] for name, value in node.inputs.items() if isinstance(value, Stored)}
-    result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch))
-    expected = [batch if size is None else size for size in node.shape]
-    if list(result.get_output_shape(0)) != expected:
-        raise InternalError(
-            f"lower: {node.op} of {node.name!r} yields {list(result.get_output_shape(0))}, not {expected}."
-        )
+    try:
+        result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise SchemaError(
+            f"program: {node.op} of {node.name!r} does not fit what it is given ({_last_line(error)})."
+        ) from None
+    expected, found = [batch if size is None else size for size in node.shape], _static_shape(result)
+    if found != expected:
+        raise SchemaError(f"program: {node.op} of {node.name!r} must yield {expected}; it yields {found}.")
     return result
+
+
+def _static_shape(result: Any) -> list[int] | str:
+    shape = result.get_output_partial_shape(0)
+    return [int(size) for size in shape.to_shape()] if shape.is_static else str(shape)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
 
 
 def _argument(value: Argument, values: Mapping[str, Any], arrays: Arrays, ops: Any) -> Any:

@@ -1,0 +1,166 @@
+"""Reading the arguments of one exported operator into those that the allow-list names."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch.fx import Node as FxNode
+
+from wieldy.core.errors import TraceError
+from wieldy.graph.ops import OPS
+from wieldy.graph.program import Argument, Ref, Stored, fits
+
+SAME_PADDING = "aten.conv2d.padding"
+REVERSED = "aten.rsub.Scalar"
+REWRITTEN = {SAME_PADDING: "aten.conv2d.default", REVERSED: "aten.sub.Tensor"}
+DIMENSIONS = frozenset({"aten.mean.dim", "aten.softmax.int", "aten.log_softmax.int", "aten.cat.default"})
+DROPOUTS = frozenset({"aten.dropout.default", "aten.feature_dropout.default"})
+
+
+def functional(op: str) -> str:
+    """Return the operator that returns its result where `op` writes it into its first argument.
+
+    Example:
+        >>> functional("aten.relu_.default"), functional("aten.relu.default")
+        ('aten.relu.default', 'aten.relu.default')
+    """
+    return op.replace("_.", ".", 1) if op.split(".")[1].endswith("_") else op
+
+
+def read_arguments(
+    fx: FxNode, op: str, stored: Mapping[str, str], values: Mapping[str, str]
+) -> dict[str, Argument]:
+    """Return the arguments of `fx` by name.
+
+    Args:
+        fx: an exported node.
+        op: its operator, not in place.
+        stored: tensor names by fx node.
+        values: the value that holds each fx node's result now.
+
+    Raises:
+        TraceError: an argument cannot be stored, or the operator would not do the same on each call.
+    """
+    schema = fx.target._schema.arguments  # type: ignore[union-attr]
+    given = dict(zip((argument.name for argument in schema), fx.args, strict=False)) | dict(fx.kwargs)
+    full: dict[str, Any] = {
+        a.name: given.get(a.name, a.default_value if a.has_default_value() else None) for a in schema
+    }
+    full.setdefault("input", full.get("self"))  # dropout_ names it so
+    if op == SAME_PADDING:
+        full["padding"] = _same_padding(fx, full)
+    if op == REVERSED:
+        full["self"], full["other"] = full["other"], full["self"]
+    op = REWRITTEN.get(op, op)
+    found = {}
+    for name, kind in OPS[op]:
+        value = _argument(full[name], kind, fx, stored, values)
+        if not fits(value, kind):
+            raise TraceError(f"{fx.name}: {_misfit(name, kind, value)}")
+        found[name] = _from_end(value, fx) if op in DIMENSIONS and name == "dim" else value
+    _check_training(fx, op, found)
+    return found
+
+
+def _argument(
+    value: Any, kind: str, fx: FxNode, stored: Mapping[str, str], values: Mapping[str, str]
+) -> Argument:
+    if isinstance(value, FxNode):
+        if value.name in stored:
+            return Stored(stored[value.name])
+        if value.name in values:
+            return Ref(values[value.name])
+        raise TraceError(f"{fx.name}: depends on {value.name!r}, a size or a value that cannot be stored.")
+    if isinstance(value, (list, tuple)):
+        if kind == "values":
+            return tuple(_argument(item, "value", fx, stored, values) for item in value)  # type: ignore[return-value]
+        return _spread(tuple(_whole(item, fx) for item in value), kind, fx)
+    if kind == "ints" and type(value) is int:
+        return (value,)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TraceError(f"{fx.name}: its arguments must be finite; got {value}.")
+    return value  # type: ignore[no-any-return]
+
+
+def _misfit(name: str, kind: str, value: Argument) -> str:
+    """Say why an argument is not of the kind that its operator takes."""
+    if kind == "tensor" and value is None:
+        return (
+            f"{name!r} is missing: it normalises with each batch's own statistics, which a package cannot. "
+            "Use track_running_stats=True."
+        )
+    if kind.startswith("tensor"):
+        return (
+            f"{name!r} must be a stored tensor; it is computed on each call. Fold masks and weight norms "
+            "into the weights first, for instance with torch.nn.utils.prune.remove or parametrize's "
+            "remove_parametrizations."
+        )
+    if kind in ("value", "values"):
+        return (
+            f"{name!r} must be computed from the network's inputs; got {value!r}. Store its result instead."
+        )
+    if kind == "none":
+        return f"{name!r} must keep its default; got {value!r}. Leave it out."
+    return f"{name!r} must be of kind {kind}; got {value!r}."
+
+
+def _whole(value: Any, fx: FxNode) -> int:
+    if isinstance(value, int):
+        return value
+    raise TraceError(
+        f"{fx.name}: an argument depends on the batch size ({value}); it must be a fixed number."
+    )
+
+
+def _from_end(value: Argument, fx: FxNode) -> Argument:
+    """Count axes from the front; all operators that name axes count those of what they are given."""
+    first = fx.args[0]
+    source = first if isinstance(first, FxNode) else first[0]  # type: ignore[index]
+    rank = int(source.meta["val"].ndim)  # type: ignore[union-attr]
+    if isinstance(value, tuple):
+        return tuple(int(dim) % rank for dim in value)  # type: ignore[arg-type]
+    assert isinstance(value, int)
+    return value % rank
+
+
+def _same_padding(fx: FxNode, full: Mapping[str, Any]) -> list[int]:
+    """Write padding='same' and 'valid' as numbers."""
+    weight = full["weight"].meta["val"].shape
+    if full["padding"] == "valid":
+        return [0, 0]
+    spans = [d * (int(k) - 1) for d, k in zip(_pair(full["dilation"]), weight[2:], strict=True)]
+    if any(span % 2 for span in spans):
+        raise TraceError(
+            f"{fx.name}: padding='same' with an even kernel pads one side more. Use an odd "
+            "kernel, or pad first."
+        )
+    return [span // 2 for span in spans]
+
+
+def _check_training(fx: FxNode, op: str, arguments: Mapping[str, Argument]) -> None:
+    """Refuse what draws at random, or follows the batch, in evaluation mode too."""
+    if op in DROPOUTS and arguments["train"]:
+        raise TraceError(
+            f"{fx.name}: drops at random in evaluation mode too. Write "
+            "F.dropout(x, p, training=self.training)."
+        )
+    if op == "aten.batch_norm.default" and arguments["training"]:
+        raise TraceError(
+            f"{fx.name}: normalises with each batch's own statistics in evaluation mode too. Write "
+            "F.batch_norm(..., training=self.training)."
+        )
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, *rest = value
+    return int(first), int(rest[0] if rest else first)
+
+
+def _spread(values: tuple[int, ...], kind: str, fx: FxNode) -> tuple[int, ...]:
+    """Write one number for both axes as two, and an empty stride as the kernel's size."""
+    name = str(fx.target).split(".")[1]
+    if kind != "ints" or name == "mean":
+        return values
+    if not values and name.endswith("pool2d"):
+        return _pair(fx.args[1])
+    return values * 2 if len(values) == 1 else values
