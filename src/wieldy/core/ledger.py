@@ -9,6 +9,8 @@ from typing import Any
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, StorageError
 
+NAME, PARTIAL = "ledger.jsonl", "ledger.partial.jsonl"
+
 
 class Ledger:
     """Values by key in `DIR/ledger.jsonl`, one JSON line each, flushed to disk as it is written.
@@ -19,7 +21,7 @@ class Ledger:
 
     Args:
         folder: where `ledger.jsonl` lies; None keeps the ledger in memory.
-        fresh: start anew; what the folder holds of an earlier run is replaced by the first value stored.
+        fresh: start anew, in a file of its own; an earlier run's ledger stays until `settle`.
 
     Raises:
         ConfigError: a stored line is damaged.
@@ -34,10 +36,11 @@ class Ledger:
     """
 
     def __init__(self, folder: Path | None, *, fresh: bool = False) -> None:
-        self.path = folder / "ledger.jsonl" if folder else None
+        self.path = folder / (PARTIAL if fresh else NAME) if folder else None
         self._entries: dict[str, dict[str, Any]] = {}
-        self._fresh = fresh
-        if self.path and self.path.exists() and not fresh:
+        if self.path and fresh:
+            self.path.unlink(missing_ok=True)
+        elif self.path and self.path.exists():
             self._read(self.path)
 
     def remember(self, kind: str, key: Any, compute: Callable[[], Any]) -> Any:
@@ -61,18 +64,22 @@ class Ledger:
             for key, value in other.of_kind(kind):
                 self._append(kind, key, value)
 
+    def settle(self) -> None:
+        """End a fresh ledger: from now on it is the folder's."""
+        if self.path and self.path.name == PARTIAL and self.path.exists():
+            self.path = self.path.replace(self.path.with_name(NAME))
+
     def _append(self, kind: str, key: Any, value: Any) -> None:
         entry = {"id": digest.of_value([kind, key]), "kind": kind, "key": key, "value": value}
         line = json.dumps(entry | {"check": digest.of_value(entry)}, allow_nan=False)
         if self.path:
             try:
-                with self.path.open("w" if self._fresh else "a", encoding="utf-8") as file:
+                with self.path.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
                 raise StorageError(f"{self.path}: could not be written ({error.strerror}).") from None
-            self._fresh = False
         # read back from the text, so that a first run and its replay see the same value
         self._entries[entry["id"]] = json.loads(line)
 

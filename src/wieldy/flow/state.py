@@ -29,7 +29,7 @@ class Recovery(Frozen):
     fit: FitConfig = FitConfig(epochs=5, learning_rate=0.05)
     distill_weight: float = 1.0
     temperature: float = 4.0
-    augment: bool = True  # flips and shifts, for pictures
+    augment: bool = False  # mirror and shift, for pictures where neither changes the label
 
 
 @dataclass

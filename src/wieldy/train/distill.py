@@ -5,8 +5,12 @@ penalty = weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean 
 """
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,12 +18,15 @@ from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import Hook, Step
 from wieldy.train.layout import channels_last
 
+Outputs = Callable[[NDArray[np.float32]], Any]  # numpy logits
+
 
 class Distill(Hook):
     """Adds the divergence from a teacher's softened outputs to the loss.
 
     Args:
-        teacher: maps the same inputs to logits of the same shape; copied, never trained.
+        teacher: maps the same inputs to logits of the same shape: a module, which is copied and never
+            trained, or whatever maps numpy to numpy, such as an opened package (two thirds of the time).
         temperature: T, above 0; larger values weigh the teacher's small logits more.
         weight: of this penalty beside the loss.
 
@@ -27,24 +34,32 @@ class Distill(Hook):
         ConfigError: `temperature` or `weight` is not positive.
     """
 
-    def __init__(self, teacher: nn.Module, *, temperature: float = 4.0, weight: float = 1.0) -> None:
+    def __init__(
+        self, teacher: nn.Module | Outputs, *, temperature: float = 4.0, weight: float = 1.0
+    ) -> None:
         if temperature <= 0 or weight <= 0:
             raise ConfigError(
                 f"Distill: temperature and weight must be positive; got {temperature} and {weight}."
             )
-        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(requires_grad=False)
+        self.teacher = _frozen(teacher) if isinstance(teacher, nn.Module) else teacher
         self.temperature = temperature
         self.weight = weight
 
-    def attach(self, network: nn.Module) -> None:  # noqa: ARG002
-        """Lay the teacher's weights out as `fit` lays out the student's."""
-        channels_last(self.teacher)
-
     def penalty(self, step: Step) -> Tensor:
         """Return weight * T^2 * KL(teacher || student) of this batch."""
-        with torch.no_grad():
-            logits = self.teacher(step.inputs)
-        return self.weight * divergence(step.outputs, logits, self.temperature)
+        return self.weight * divergence(step.outputs, self._logits(step.inputs), self.temperature)
+
+    @torch.no_grad()
+    def _logits(self, inputs: Tensor) -> Tensor:
+        if isinstance(self.teacher, nn.Module):
+            logits: Tensor = self.teacher(inputs)
+            return logits
+        return torch.from_numpy(self.teacher(inputs.contiguous().numpy()))
+
+
+def _frozen(teacher: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, laid out as `fit` lays out the student."""
+    return channels_last(copy.deepcopy(teacher)).eval().requires_grad_(requires_grad=False)
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
