@@ -52,15 +52,16 @@ def lower(program: Program, arrays: Arrays, batch: int) -> Any:
     """
     ov = openvino()
     ops = ov.opset15
-    values: dict[str, Any] = {}
+    parameters: list[Any] = []
+    values: dict[str, Any] = {}  # by name, one output of an OpenVINO node, since some have several
     for name, spec in program.inputs.items():
         shape = [batch if size is None else size for size in spec.shape]
-        values[name] = ops.parameter(shape, np.float32, name=name)
-    parameters = list(values.values())
+        parameters.append(ops.parameter(shape, np.float32, name=name))
+        values[name] = parameters[-1].output(0)
     for node in program.nodes:
         result = _lower_node(node, values, arrays, ops, batch)
         if all(result is not value for value in values.values()):  # nothing was added: keep the earlier name
-            result.set_friendly_name(node.name)
+            result.get_node().set_friendly_name(node.name)
         values[node.name] = result
     results = [ops.result(values[name]) for name in program.outputs]
     model = ov.Model(results, parameters, "wieldy")
@@ -79,14 +80,15 @@ def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any,
         raise SchemaError(
             f"program: {node.op} of {node.name!r} does not fit what it is given ({_last_line(error)})."
         ) from None
+    result = result.output(0) if hasattr(result, "output") else result
     expected, found = [batch if size is None else size for size in node.shape], _static_shape(result)
     if found != expected:
         raise SchemaError(f"program: {node.op} of {node.name!r} must yield {expected}; it yields {found}.")
     return result
 
 
-def _static_shape(result: Any) -> list[int] | str:
-    shape = result.get_output_partial_shape(0)
+def _static_shape(output: Any) -> list[int] | str:
+    shape = output.get_partial_shape()
     return [int(size) for size in shape.to_shape()] if shape.is_static else str(shape)
 
 
@@ -191,7 +193,7 @@ def _adaptive_avg_pool(a: Lowered) -> Any:
     size = tuple(a["output_size"])
     if size == (1, 1):
         return a.ops.reduce_mean(a["self"], a.whole([2, 3]), keep_dims=True)
-    if size == tuple(a["self"].get_output_shape(0))[2:]:
+    if size == tuple(a["self"].get_shape())[2:]:
         return a["self"]
     return a.ops.adaptive_avg_pool(a["self"], a.whole(list(size)))
 
@@ -216,12 +218,8 @@ def _avg_pool(a: Lowered) -> Any:
 
 def _max_pool(a: Lowered) -> Any:
     pads = a["padding"]
-    return (
-        a.ops.max_pool(
-            a["self"], a["stride"], a["dilation"], pads, pads, a["kernel_size"], _rounding(a), "explicit"
-        )
-        .output(0)
-        .get_node()
+    return a.ops.max_pool(
+        a["self"], a["stride"], a["dilation"], pads, pads, a["kernel_size"], _rounding(a), "explicit"
     )
 
 
