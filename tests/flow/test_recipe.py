@@ -1,0 +1,94 @@
+"""A recipe says what it means or is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from wieldy.core.errors import ConfigError
+from wieldy.flow.recipe import call, load_data, load_model, read_recipe
+from wieldy.methods.prune.magnitude import MagnitudeConfig
+
+GOOD = "model: net.py:make\ndata: optical-digits\nbudget: {latency: 50%}\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_minimal_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, GOOD))
+    assert recipe.budget_value().latency_ratio == 0.5
+    assert type(recipe.method_value()).__name__ == "TaylorConfig"
+    assert recipe.recovery_value().augment is False
+
+
+def test_the_seed_reaches_method_and_training(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, GOOD + "seed: 7\nmethod: {name: magnitude, norm: l2}\n"))
+    assert recipe.method_value() == MagnitudeConfig(seed=7, norm="l2")
+    assert recipe.recovery_value().fit.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "sede: 1\n", "Did you mean 'seed'"),
+        (GOOD + "method: {name: magnitude, nrom: l2}\n", "Did you mean 'norm'"),
+        (GOOD + "recovery: {fit: {epoch: 3}}\n", "Did you mean 'epochs'"),
+        (GOOD + "method: {name: magnitud}\n", "must be one of magnitude"),
+        (GOOD.replace("50%", "50"), "a share such as 50%"),
+        (GOOD.replace("{latency: 50%}", "{max_drop_points: 1}"), "at least one goal"),
+        (GOOD.replace("{latency: 50%}", "{latency: 50%, max_drop_points: -1}"), "max_drop_points"),
+        (GOOD + "threads: 0\n", "threads"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("model: [\n", "is no YAML"),
+        ("data: optical-digits\nbudget: {latency: 50%}\n", "model: field required"),
+        (GOOD + "x: !!python/object/apply:os.system [echo]\n", "is no YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_key_and_value(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says.replace("(", r"\(")):
+        read_recipe(write(tmp_path, text))
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_functions_of_the_users_files_are_called(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 2)\n")
+    assert load_model("net.py:make", tmp_path).in_features == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "spec", "says"),
+    [
+        ("def make():\n    return 3\n", "net.py:make", "must return a torch module; got int"),
+        ("def make():\n    raise KeyError('layer')\n", "net.py:make", "raised KeyError"),
+        ("import nothing_like_this\n", "net.py:make", "raised ModuleNotFoundError"),
+        ("def other():\n    pass\n", "net.py:make", "defines no 'make'"),
+        ("", "absent.py:make", "existing file"),
+    ],
+)
+def test_what_a_users_file_does_wrong_is_one_sentence(
+    tmp_path: Path, body: str, spec: str, says: str
+) -> None:
+    (tmp_path / "net.py").write_text(body)
+    with pytest.raises(ConfigError, match=says):
+        load_model(spec, tmp_path)
+
+
+def test_data_must_be_data_or_a_known_name(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("def make():\n    return [1]\n")
+    with pytest.raises(ConfigError, match=r"must return wieldy\.Data"):
+        load_data("data.py:make", tmp_path)
+    with pytest.raises(ConfigError, match="optical-digits"):
+        load_data("mnist", tmp_path)
+
+
+def test_call_needs_a_file_before_the_colon(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"file\.py:function"):
+        call(":make", tmp_path)

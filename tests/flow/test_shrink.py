@@ -1,0 +1,128 @@
+"""The whole run, with real measurements, on a small network of the user's own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import wieldy
+from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
+from wieldy.core.records import RunRecord
+from wieldy.flow.state import Recovery
+from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.train.fit import FitConfig, fit
+from wieldy.zoo.data.digits import optical_digits
+
+QUICK = Recovery(fit=FitConfig(epochs=2, learning_rate=0.02))
+
+
+def small_net(width: int = 64) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(width * 16, 10),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data() -> wieldy.Data:
+    return optical_digits()
+
+
+@pytest.fixture(scope="module")
+def trained(data: wieldy.Data) -> nn.Module:
+    return fit(small_net(), data, config=FitConfig(epochs=3, learning_rate=0.05))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, trained: nn.Module, data: wieldy.Data) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    budget = wieldy.Budget(latency_ratio=0.7, max_drop_points=5)
+    wieldy.shrink(trained, data, budget, out=out, recovery=QUICK, method=MagnitudeConfig())
+    return out
+
+
+def test_a_run_leaves_packages_evidence_record_page_and_ledger(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "original.wieldy", "small.wieldy", "small.evidence.json", "record.json", "report.html", "ledger.jsonl",
+    }  # fmt: skip
+
+
+def test_the_record_says_what_was_measured_and_accounts_for_every_layer(finished: Path) -> None:
+    record = RunRecord.from_json((finished / "record.json").read_text())
+    assert record.timing.ratio.value <= 0.75
+    assert record.package.parameters < record.original.parameters
+    assert {item.layer for item in (*record.changes, *record.refused)} == {"0", "3", "7"}
+    assert [item.layer for item in record.refused] == ["7"] or record.changes[-1].after["out_channels"] == 10
+    assert sum(point.chosen for point in record.candidates) == 1
+    assert record.environment["tier"] == record.timing.tier
+    assert len(record.recovery) == 2
+
+
+def test_the_evidence_names_the_package_by_its_digest(finished: Path) -> None:
+    evidence = json.loads((finished / "small.evidence.json").read_text())
+    assert evidence["package"] == wieldy.check(finished / "small.wieldy").sha256
+    assert all(item["digests"]["package"] == evidence["package"] for item in evidence["evidence"])
+
+
+def test_a_replayed_run_ends_in_the_same_bytes(
+    finished: Path, trained: nn.Module, data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a replayed run must not measure")
+
+    monkeypatch.setattr("wieldy.runtime.measure._ask", forbidden)
+    budget = wieldy.Budget(latency_ratio=0.7, max_drop_points=5)
+    out = tmp_path / "again"
+    wieldy.shrink(trained, data, budget, out=out, recovery=QUICK, method=MagnitudeConfig(), replay=finished)
+    for name in ("original.wieldy", "small.wieldy", "record.json"):
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+
+
+def test_a_budget_out_of_reach_names_the_nearest_point_and_writes_nothing_over(
+    finished: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    with pytest.raises(BudgetError, match="nearest point is"):
+        wieldy.shrink(
+            trained, data, wieldy.Budget(latency_ratio=0.001), out=finished, method=MagnitudeConfig()
+        )
+    for name, content in before.items():
+        assert (finished / name).read_bytes() == content, name
+
+
+def test_a_package_of_a_run_answers_without_torch_as_its_torch_form_does(finished: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 1, 8, 8), np.float32)
+    expected = wieldy.load(finished / "small.wieldy")(torch.from_numpy(x)).detach().numpy()
+    found = wieldy.open(finished / "small.wieldy")(x)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class Branches(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) if x.sum() > 0 else x.flatten(1) * 2
+
+
+def test_bad_input_is_refused_before_anything_is_written(data: wieldy.Data, tmp_path: Path) -> None:
+    budget = wieldy.Budget(latency_ratio=0.5)
+    broken = small_net()
+    with torch.no_grad():
+        broken[0].weight[0, 0, 0, 0] = torch.nan
+    cases = [
+        (Branches(), data, {}, TraceError),
+        (broken, data, {}, TraceError),
+        (small_net(), data, {"example": torch.zeros(1, 3, 8, 8)}, ShapeError),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), data, {}, DataError),
+        (small_net(), data, {"threads": 0}, ConfigError),
+        (small_net(), data, {"replay": tmp_path}, ConfigError),
+    ]
+    for index, (model, given, more, error) in enumerate(cases):
+        out = tmp_path / str(index)
+        with pytest.raises(error):
+            wieldy.shrink(model, given, budget, out=out, **more)
+        assert not out.exists() or not list(out.iterdir())
