@@ -12,6 +12,7 @@ from wieldy.core import digest, errors, lock
 from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.records import LayerTime, Timing
+from wieldy.package.read import read
 from wieldy.runtime.engine import DYNAMIC_SWITCHES
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import CAP, CAPS, check_tier, cpu_name, current_tier
@@ -91,6 +92,8 @@ def layer_times(
 def _side(subject: Subject) -> dict[str, str]:
     if not subject.path.is_file():
         raise NotAPackageError(f"{subject.path}: is no file. Check the path.")
+    if subject.path.suffix != ".xml":
+        read(subject.path)  # refused here and now, not after waiting for the machine
     return {"path": str(subject.path.resolve()), "precision": subject.precision}
 
 
