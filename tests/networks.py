@@ -1,10 +1,14 @@
 """Networks to test on, in plain torch. State-dict keys are torchvision's; `width` scales the channels."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
 
 
 def scaled(channels: int, width: float) -> int:
@@ -105,8 +109,9 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    SETTINGS = (
-        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)
+    SETTINGS = (  # expansion, channels, blocks, stride
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2),
+        (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
     )  # fmt: skip
 
     def __init__(self, classes: int = 1000, width: float = 1.0) -> None:
@@ -278,6 +283,13 @@ def build(name: str, width: float = WIDTH, seed: int = 0) -> tuple[nn.Module, Te
             nn.init.normal_(module.running_mean, std=0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.eval(), torch.randn(4, 3, side, side)
+
+
+@cache
+def traced(name: str) -> tuple[nn.Module, Tensor, GraphNetwork]:
+    """Return a network, its inputs and its trace, made once: copy before altering."""
+    model, x = build(name)
+    return model, x, trace(model, x)
 
 
 def relative_error(found: object, wanted: object) -> float:

@@ -119,7 +119,10 @@ def _conv(a: Lowered) -> Any:
 
 
 def _linear(a: Lowered) -> Any:
-    result = a.ops.matmul(a["input"], a["weight"], transpose_a=False, transpose_b=True)
+    if a.arrays["weight"].size == 1:  # OpenVINO 2026.4 cannot compile a chain with a 1 x 1 matrix
+        result = a.ops.multiply(a["input"], a.constant(a.arrays["weight"].reshape(())))
+    else:
+        result = a.ops.matmul(a["input"], a["weight"], transpose_a=False, transpose_b=True)
     return _plus_bias(a, result, (1,) * (len(a.node.shape) - 1) + (-1,))
 
 
