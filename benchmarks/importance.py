@@ -20,7 +20,7 @@ from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
 from wieldy.flow.run import DEMO
-from wieldy.flow.shrink import recovered
+from wieldy.flow.shrink import planned, recovered
 from wieldy.flow.state import Run, opened_ledger, prepared
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
@@ -28,12 +28,10 @@ from wieldy.graph.trace import trace
 from wieldy.methods.registry import METHODS
 from wieldy.package.save import save
 from wieldy.plan.budget import Budget
-from wieldy.plan.search import search_plan
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
-from wieldy.stats.collect import Stats, collect
 from wieldy.train.fit import FitConfig, evaluate
 from wieldy.train.recalibrate import recalibrate
 from wieldy.zoo.data import fashion
@@ -92,10 +90,8 @@ def one_run(folder: Path, data: Data, ratio: float, method: Any) -> Run:
 
 def point(run: Run, network: GraphNetwork, original: float) -> dict[str, Any]:
     """Search, recover, save and time one point."""
-    needs = METHODS[type(run.method)].needs_stats
-    stats = collect(network, run.data, seed=run.seed) if needs else Stats()
-    plan = search_plan(network, stats, run.budget, method=run.method, progress=run.progress)
-    small = apply_plan(network, plan, stats)
+    plan = planned(run, network)
+    small = apply_plan(network, plan)
     recalibrate(small, run.data.train, seed=run.seed)
     before = evaluate(small, run.data.test, run.data)
     small = recovered(run, network, small)

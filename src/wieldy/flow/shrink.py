@@ -14,6 +14,7 @@ from wieldy.core.data import Data, check_fit
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
+from wieldy.core.records import Plan
 from wieldy.flow.record import write_record
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.network import GraphNetwork
@@ -24,14 +25,15 @@ from wieldy.methods.registry import METHODS
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
+from wieldy.plan.ranking import rank, rank_in_rounds
 from wieldy.plan.search import search_plan
 from wieldy.runtime.session import Session, usable_cores
 from wieldy.runtime.session import open as open_package
 from wieldy.runtime.tier import current_tier
-from wieldy.stats.collect import Stats, collect
+from wieldy.stats.collect import Stats
 from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
-from wieldy.train.fit import FitConfig, fit
+from wieldy.train.fit import FitConfig, evaluate, fit
 from wieldy.train.recalibrate import recalibrate
 
 
@@ -81,7 +83,7 @@ def shrink(
         data=data,
         budget=budget,
         method=method or TaylorConfig(seed=seed),
-        recovery=recovery or Recovery(fit=FitConfig(epochs=5, learning_rate=0.05, seed=seed)),
+        recovery=recovery or Recovery(fit=FitConfig(epochs=5, learning_rate=0.01, seed=seed)),
         seed=seed,
         threads=usable_cores() if threads is None else threads,
         tier=tier or current_tier(),
@@ -104,14 +106,8 @@ def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
     check_data(network, run.data)
     mean, std = run.normalisation
     facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
-    stats = Stats()
-    if METHODS[type(run.method)].needs_stats:
-        stats = collect(network, run.data, seed=run.seed, progress=run.progress)
-    plan = search_plan(
-        network, stats, run.budget, method=run.method, threads=run.threads, batch=run.batch, tier=run.tier,
-        ledger=run.ledger, progress=run.progress,
-    )  # fmt: skip
-    small = recovered(run, network, apply_plan(network, plan, stats))
+    plan = planned(run, network)
+    small = recovered(run, network, apply_plan(network, plan))
     original = pack(network, **facts)
     provenance = Provenance(
         original=digest.of_bytes(original),
@@ -125,6 +121,24 @@ def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
     write_record(run, plan)
     run.ledger.settle()
     return run
+
+
+def planned(run: Run, network: GraphNetwork) -> Plan:
+    """Rank the channels and search for the share to remove."""
+
+    def judge(small: GraphNetwork) -> float:
+        recalibrate(small, run.data.train, seed=run.seed)
+        score = evaluate(small, run.data.validate, run.data)
+        return score if run.data.metric.higher_is_better else -score
+
+    if METHODS[type(run.method)].needs_stats:
+        ranking = rank_in_rounds(network, run.data, run.method, progress=run.progress)
+    else:
+        ranking = rank(network, Stats(), run.method)
+    return search_plan(
+        network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
+        batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
 
 
 def check_data(network: GraphNetwork, data: Data) -> None:

@@ -26,7 +26,7 @@ NOT_TESTED = (
 class Recovery(Frozen):
     """How the small network learns again after channels went."""
 
-    fit: FitConfig = FitConfig(epochs=5, learning_rate=0.05)
+    fit: FitConfig = FitConfig(epochs=5, learning_rate=0.01)
     distill_weight: float = 1.0
     temperature: float = 4.0
     augment: bool = False  # mirror and shift, for pictures where neither changes the label

@@ -51,13 +51,13 @@ class Budget(Frozen):
         """Return the goals as one phrase."""
         parts = []
         if self.latency_ratio:
-            parts.append(f"at most {self.latency_ratio:.0%} of the milliseconds".replace("%", " %"))
+            parts.append(f"at most {100 * self.latency_ratio:g} % of the milliseconds")
         if self.latency_ms:
             parts.append(f"at most {self.latency_ms:g} ms")
         if self.macs_ratio:
-            parts.append(f"at most {self.macs_ratio:.0%} of the multiply-accumulates".replace("%", " %"))
+            parts.append(f"at most {100 * self.macs_ratio:g} % of the multiply-accumulates")
         if self.bytes_ratio:
-            parts.append(f"at most {self.bytes_ratio:.0%} of the bytes".replace("%", " %"))
+            parts.append(f"at most {100 * self.bytes_ratio:g} % of the bytes")
         if self.bytes:
             parts.append(f"at most {self.bytes:,} bytes")
         return ", ".join(parts)

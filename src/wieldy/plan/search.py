@@ -1,6 +1,7 @@
 """Bisection on the share of channels removed, by milliseconds measured on saved files."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,9 @@ SEARCH_ROUNDS = 24
 LARGEST_SHARE = 0.98
 
 
+Judge = Callable[[GraphNetwork], float]
+
+
 @dataclass
 class Search:
     """One search: what is compared with what, and every point measured so far."""
@@ -43,6 +47,7 @@ class Search:
     tier: str | None
     ledger: Ledger
     task: Task
+    judge: Judge | None
     points: dict[tuple[float, int], Candidate] = field(default_factory=dict)
 
     def plan(self, fraction: float, multiple: int) -> Plan:
@@ -91,6 +96,8 @@ def search_plan(
     budget: Budget,
     *,
     method: MethodConfig | None = None,
+    ranking: Ranking | None = None,
+    judge: Judge | None = None,
     threads: int | None = None,
     batch: int | None = None,
     tier: str | None = None,
@@ -101,14 +108,17 @@ def search_plan(
     """Find the fewest channels to remove so that the saved network meets `budget` here.
 
     All channels are ranked once. The share of the ranking that goes is bisected; every point is saved and
-    timed against the original. Then the neighbouring multiples of channels are tried, and of the points that
-    meet the budget the one that keeps the most multiply-accumulates is chosen.
+    timed against the original, once for each multiple of channels that vector units like. Of the points
+    found, one for each multiple, the one that `judge` likes best is chosen.
 
     Args:
         network: traced; not altered.
         stats: what `collect` returned, for methods that need it.
         budget: goals for time and size; `max_drop_points` is judged later, after recovery.
         method: the importance; default: first-order Taylor.
+        ranking: the order in which channels go; default: `rank` of the method.
+        judge: maps a small network, not yet recovered, to how good it is (it may alter it); default: how many
+            multiply-accumulates it keeps.
         threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
         folder: for the files that are timed; default: a temporary one.
         ledger: measurements that it holds are read back.
@@ -128,8 +138,8 @@ def search_plan(
         total = STEPS + 1 + (STEPS_NEAR + 1) * (len(MULTIPLES) - 1)
         with (progress or Silent()).task("searching by measured milliseconds", total) as task:
             search = Search(
-                network, rank(network, stats, method), budget, method, place, threads, batch, tier,
-                ledger or Ledger(None), task,
+                network, ranking or rank(network, stats, method), budget, method, place, threads, batch,
+                tier, ledger or Ledger(None), task, judge,
             )  # fmt: skip
             try:
                 return _chosen(search)
@@ -144,18 +154,22 @@ def _chosen(search: Search) -> Plan:
     for multiple in others:
         low, high = (0.0, LARGEST_SHARE) if start is None else (start + NEAR[0], start + NEAR[1])
         found[multiple] = search.bisect(max(0.0, low), min(LARGEST_SHARE, high), multiple, STEPS_NEAR)
-    best = max(
-        ((share, multiple) for multiple, share in found.items() if share is not None),
-        key=lambda point: search.points[point].macs,
-        default=None,
-    )
-    if best is None:
+    points = [(share, multiple) for multiple, share in found.items() if share is not None]
+    if not points:
         raise BudgetError(_nearest(search))
+    best = max(points, key=lambda point: judged(search, point))
     plan = search.plan(*best)
-    points = tuple(
+    candidates = tuple(
         point.model_copy(update={"chosen": key == best}) for key, point in sorted(search.points.items())
     )
-    return plan.model_copy(update={"candidates": points})
+    return plan.model_copy(update={"candidates": candidates})
+
+
+def judged(search: Search, point: tuple[float, int]) -> float:
+    """Return how good a point is: what the judge says, or the multiply-accumulates that it keeps."""
+    if search.judge is None:
+        return float(search.points[point].macs)
+    return search.judge(apply_plan(search.network, search.plan(*point)))
 
 
 def _nearest(search: Search) -> str:

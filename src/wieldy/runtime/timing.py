@@ -15,7 +15,7 @@ from wieldy.core.records import Interval
 Run = Callable[[], object]
 ROUNDS = 40
 BLOCK_SECONDS = 0.008  # what one side runs within a round, at least
-WARM_SECONDS = 0.25
+WARM_SECONDS = 0.12
 RESAMPLES = 4000
 FLOOR_MS = 0.4  # below this at batch 1 the cost of the call itself blurs the figure
 BATCH_GOAL_MS = 2.0
