@@ -166,7 +166,7 @@ def _runtime(package: str | Path, after: Logits, split: Split) -> Evidence:
 
     reference, _ = _collect(torch_outputs(package), split)
     apart = np.abs(after - reference)
-    scale = float(np.abs(reference).max())
+    scale = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
     return Evidence(
         claim=f"runtime and torch agree to {LOGIT_TOLERANCE:g} of the largest logit",
         verdict="proved" if float(apart.max()) <= LOGIT_TOLERANCE * scale else "refuted",

@@ -1,5 +1,7 @@
 """Products of weights and gradients, batch by batch: what first-order importance is made of."""
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +14,7 @@ from wieldy.core import lock, rng
 from wieldy.core.data import Data, check_labels
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
+from wieldy.stats.modes import evaluating
 
 WEIGHTED = ("aten.conv2d.default", "aten.linear.default")
 
@@ -56,13 +59,17 @@ def collect(
     """
     weights = {name: network.tensor(name) for node in network.program.nodes if node.op in WEIGHTED
                for name in [next(node.stored())]}  # fmt: skip
-    mode = network.training
-    network.eval()
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in weights}
     seen, total = 0, min(examples, data.train.size)
     order = rng.generator(seed, "stats", "order")
-    with lock.working(), (progress or Silent()).task("collecting statistics", total) as task:
-        for x, y in data.train.batches(batch_size, order):
+    with (
+        lock.working(),
+        evaluating(network),
+        _asking_for_gradients(weights.values()),
+        (progress or Silent()).task("collecting statistics", total) as task,
+    ):
+        for inputs, targets in data.train.batches(batch_size, order):
+            x, y = inputs[: total - seen], targets[: total - seen]
             logits: Tensor = network(torch.from_numpy(x))
             check_labels(data.train.labels, logits.shape[1], "train")
             loss = F.cross_entropy(logits, torch.from_numpy(y))
@@ -73,8 +80,21 @@ def collect(
             task.advance(len(x))
             if seen >= total:
                 break
-    network.train(mode)
     return Stats({name: np.stack(found) for name, found in rows.items()}, seen)
+
+
+@contextmanager
+def _asking_for_gradients(weights: Collection[Tensor]) -> Iterator[None]:
+    """Let frozen weights ask for gradients for a while: what is not trained can still be removed."""
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_()
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
 
 
 def _per_column(product: Tensor) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ penalty = weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean 
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wieldy.core.errors import ConfigError
+from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.methods.contract import Hook, Step
 from wieldy.train.layout import channels_last
 
@@ -31,15 +32,17 @@ class Distill(Hook):
         weight: of this penalty beside the loss.
 
     Raises:
-        ConfigError: `temperature` or `weight` is not positive.
+        ConfigError: `temperature` or `weight` is not positive and finite.
+        ShapeError: from `penalty`: the teacher's logits are of another shape than the student's.
     """
 
     def __init__(
         self, teacher: nn.Module | Outputs, *, temperature: float = 4.0, weight: float = 1.0
     ) -> None:
-        if temperature <= 0 or weight <= 0:
+        if not (0 < temperature < math.inf and 0 < weight < math.inf):
             raise ConfigError(
-                f"Distill: temperature and weight must be positive; got {temperature} and {weight}."
+                "Distill: temperature and weight must be positive and finite; "
+                f"got {temperature} and {weight}."
             )
         self.teacher = _frozen(teacher) if isinstance(teacher, nn.Module) else teacher
         self.temperature = temperature
@@ -47,7 +50,13 @@ class Distill(Hook):
 
     def penalty(self, step: Step) -> Tensor:
         """Return weight * T^2 * KL(teacher || student) of this batch."""
-        return self.weight * divergence(step.outputs, self._logits(step.inputs), self.temperature)
+        logits = self._logits(step.inputs)
+        if logits.shape != step.outputs.shape:
+            raise ShapeError(
+                f"Distill: teacher and student must yield the same shape; got {tuple(logits.shape)} and "
+                f"{tuple(step.outputs.shape)}. Use a teacher for the same classes."
+            )
+        return self.weight * divergence(step.outputs, logits, self.temperature)
 
     @torch.no_grad()
     def _logits(self, inputs: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent, Task
 from wieldy.methods.contract import Hook, Step
+from wieldy.stats.modes import evaluating
 from wieldy.train.layout import channels_first, channels_last
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -198,10 +199,8 @@ def seeded(seed: int, *names: str | int) -> Iterator[None]:
 @torch.no_grad()
 def evaluate(network: nn.Module, split: Split, data: Data) -> float:
     """Return the mean of the data's metric over `split`, in torch, without altering the network's mode."""
-    mode = network.training
-    network.eval()
     total = 0.0
-    for x, y in split.batches(EVALUATE_BATCH):
-        total += float(data.metric.scores(network(torch.from_numpy(x)).numpy(), y).sum())
-    network.train(mode)
+    with evaluating(network):
+        for x, y in split.batches(EVALUATE_BATCH):
+            total += float(data.metric.scores(network(torch.from_numpy(x)).numpy(), y).sum())
     return total / split.size

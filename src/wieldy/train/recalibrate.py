@@ -5,6 +5,7 @@ from torch import nn
 
 from wieldy.core import lock, rng
 from wieldy.core.data import Split
+from wieldy.stats.modes import evaluating
 
 
 @torch.no_grad()
@@ -19,19 +20,19 @@ def recalibrate(
     norms = [module for module in norms if module.track_running_stats]
     if not norms:
         return
-    mode, momenta = network.training, [module.momentum for module in norms]
-    network.eval()
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # a cumulative average
-        module.train()
+    momenta = [module.momentum for module in norms]
     seen = 0
-    with lock.working():
-        for x, _ in split.batches(batch_size, rng.generator(seed, "recalibrate")):
-            network(torch.from_numpy(x))
-            seen += len(x)
-            if seen >= examples:
-                break
-    for module, momentum in zip(norms, momenta, strict=True):
-        module.momentum = momentum
-    network.train(mode)
+    try:
+        with lock.working(), evaluating(network):
+            for module in norms:
+                module.reset_running_stats()
+                module.momentum = None  # a cumulative average
+                module.train()
+            for x, _ in split.batches(batch_size, rng.generator(seed, "recalibrate")):
+                network(torch.from_numpy(x))
+                seen += len(x)
+                if seen >= examples:
+                    break
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.momentum = momentum

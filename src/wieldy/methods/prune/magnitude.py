@@ -46,4 +46,7 @@ def score(network: GraphNetwork, group: Group, stats: Stats, config: MagnitudeCo
         return np.ones(group.size)
     scores = np.mean(found, axis=0)
     mean = float(scores.mean())
-    return np.asarray(scores / mean if mean > 0 else np.ones(group.size))
+    if mean == 0:
+        return np.ones(group.size)
+    with np.errstate(invalid="ignore"):  # weights that are not finite stay so, and the planner refuses them
+        return np.asarray(scores / mean)
