@@ -23,7 +23,7 @@ from wieldy.stats.collect import Stats
 
 STEPS = 7  # of the bisection; the share is then known to within one part in 128
 STEPS_NEAR = 4  # for each other multiple, around what the first one found
-NEAR = (-0.08, 0.24)  # rounding up to a larger multiple takes a larger share to the same time
+NEAR = 0.24  # how far: rounding up to a larger multiple takes a larger share to the same time
 MULTIPLES = (8, 16, 1)  # channels that vector registers take at once, and any number
 HEADROOM = 0.03  # aimed below the goal, so that measuring again gives the same verdict
 SEARCH_ROUNDS = 24
@@ -152,7 +152,9 @@ def _chosen(search: Search) -> Plan:
     found = {first: search.bisect(0.0, LARGEST_SHARE, first, STEPS)}
     start = found[first]
     for multiple in others:
-        low, high = (0.0, LARGEST_SHARE) if start is None else (start + NEAR[0], start + NEAR[1])
+        low, high = 0.0, LARGEST_SHARE
+        if start is not None:
+            low, high = (start, start + NEAR) if multiple > first else (start - NEAR, start)
         found[multiple] = search.bisect(max(0.0, low), min(LARGEST_SHARE, high), multiple, STEPS_NEAR)
     points = [(share, multiple) for multiple, share in found.items() if share is not None]
     if not points:
