@@ -13,15 +13,16 @@ RECORDS = {"full": sample.full_record, "minimal": sample.minimal_record, "crowde
 # Boxes whose text is wider than they are, unless they or what holds them scroll.
 CLIPPED = """() => {
   const scrolls = (e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX);
-  const inside = (e) => { for (let p = e; p; p = p.parentElement) if (scrolls(p)) return true; return false; };
+  const inside = (e) => e && (scrolls(e) || inside(e.parentElement));
   return [...document.querySelectorAll("body, body *:not(svg *)")]
     .filter((e) => e.clientWidth && e.scrollWidth > e.clientWidth + 1 && !inside(e) && e.tagName !== "svg")
-    .map((e) => `${e.tagName}.${e.className}: ${e.scrollWidth} > ${e.clientWidth}: ${e.textContent.slice(0, 60)}`);
+    .map((e) => `${e.tagName}.${e.className}: ${e.scrollWidth} > ${e.clientWidth}: ${e.textContent}`);
 }"""
 # Text of a chart that leaves its drawing.
 OUTSIDE = """() => [...document.querySelectorAll("svg text")].filter((t) => {
   const box = t.getBBox(), view = t.ownerSVGElement.viewBox.baseVal;
-  return box.width && (box.x < -0.5 || box.x + box.width > view.width + 0.5 || box.y < 0 || box.y + box.height > view.height + 0.5);
+  const across = box.x < -0.5 || box.x + box.width > view.width + 0.5;
+  return box.width && (across || box.y < 0 || box.y + box.height > view.height + 0.5);
 }).map((t) => t.textContent)"""
 
 

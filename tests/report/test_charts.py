@@ -1,4 +1,5 @@
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 import sample
@@ -67,7 +68,7 @@ def test_candidates_stand_where_they_were_measured():
     at = [place(group) for group in groups(charts.tradeoff(one, 0.5), "candidate")]
     assert [x for x, _ in at] == sorted(x for x, _ in at)
     assert [y for _, y in at] == sorted(y for _, y in at)  # faster is lower on the page
-    steps = [b[0] - a[0] for a, b in zip(at, at[1:], strict=False)]
+    steps = [b[0] - a[0] for a, b in pairwise(at)]
     assert max(steps) - min(steps) < 0.05  # shares are evenly spaced, so are the points
 
 

@@ -75,7 +75,7 @@ def words(html) -> str:
         "40 alternating pairs",
         "Adversarial inputs.",
         "bf16 on the original",
-        "0.80 [0.79, 0.81] of the milliseconds (0.621 ms → 0.499 ms)",
+        "0.80 [0.79, 0.81] of the milliseconds (0.621 ms → 0.500 ms)",
         "less than the package gains",
         "All 16 candidates as a table",
         "✓ chosen",

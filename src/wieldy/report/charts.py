@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from wieldy.core.records import Candidate, Epoch, Interval
 from wieldy.report.figures import fixed, milliseconds, percent, points, ratio
 from wieldy.report.svg import (
-    LETTER,
+    SMALL,
+    TEXT,
     Scale,
     axes,
     bar,
     dot,
     drawing,
+    extent,
     line,
     path,
     shorten,
@@ -107,7 +109,7 @@ def _candidate(candidate: Candidate, x: Scale, y: Scale, series: int, aside: flo
     if candidate.chosen:
         parts.append(dot(at, y(interval.value), 11, "ring"))
         words = f"chosen {fixed(interval.value)}"
-        fits = at + LETTER * len(words) < x.end
+        fits = at + extent(words) < x.end
         beside = (at - 4, "start") if fits else (x.end, "end")
         parts.append(text(words, beside[0], y(interval.high) - 17, "strong halo", beside[1]))
     return titled(
@@ -138,10 +140,9 @@ def layer_times(rows: Sequence[LayerBar], width: float = WIDE) -> str:
     narrow = width < 420
     step, left = (58.0, 4.0) if narrow else (40.0, min(250.0, width * 0.36))
     longest = max([1e-9, *(t for r in rows for t in (r.original_ms, r.package_ms) if t is not None)])
-    scale = Scale(0, longest, left, width - 96)
-    parts = []
-    for index, row in enumerate(rows):
-        parts.append(_layer(row, index * step + 4, left, scale, narrow))
+    widest = max([0.0, *(extent(words, SMALL) for row in rows for words in _labels(row))])
+    scale = Scale(0, longest, left, width - 10 - widest)
+    parts = [_layer(row, index * step + 4, left, scale, narrow) for index, row in enumerate(rows)]
     total = [
         sum(t or 0.0 for t in side) for side in ([r.original_ms for r in rows], [r.package_ms for r in rows])
     ]
@@ -150,36 +151,44 @@ def layer_times(rows: Sequence[LayerBar], width: float = WIDE) -> str:
     return drawing(width, step * len(rows) + 4, words, *parts)
 
 
+def _labels(row: LayerBar) -> tuple[str, str]:
+    """What stands behind the two bars."""
+    old, new = ("not there" if t is None else milliseconds(t) for t in (row.original_ms, row.package_ms))
+    return old, f"{new} · {row.note}" if row.note else new
+
+
 def _layer(row: LayerBar, top: float, left: float, scale: Scale, narrow: bool) -> str:
     """The name and the kernel beside the bars, or above them where the page is narrow."""
     if narrow:
         name = shorten(row.name, 150)
         parts = [
             text(name, 4, top + 12),
-            text(shorten(row.kernels, 332 - len(name) * LETTER), 336, top + 12, "small dim", "end"),
+            text(
+                shorten(row.kernels, (322 - extent(name)) * TEXT / SMALL), 336, top + 12, "small dim", "end"
+            ),
         ]
         top += 18
     else:
         parts = [
             text(shorten(row.name, left - 16), left - 12, top + 13, "", "end"),
-            text(shorten(row.kernels, left - 10), left - 12, top + 27, "small dim", "end"),
+            text(shorten(row.kernels, (left - 14) * TEXT / SMALL), left - 12, top + 27, "small dim", "end"),
         ]
-    for offset, value, kind in ((1, row.original_ms, "original"), (16, row.package_ms, "package")):
-        if value is None:
-            parts.append(text("not there", scale.start + 3, top + offset + 11, "small dim"))
-            continue
-        length = scale(value) - scale.start
-        parts.append(bar(scale.start, top + offset, length, 12, kind))
-        note = f" · {row.note}" if row.note and kind == "package" else ""
-        parts.append(text(milliseconds(value) + note, scale.start + length + 6, top + offset + 10.5, "small"))
-    both = " → ".join("–" if t is None else milliseconds(t) for t in (row.original_ms, row.package_ms))
-    return titled(f"{row.name} ({row.kernels}): {both}", *parts, class_="layer")
+    labels = _labels(row)
+    sides = ((row.original_ms, "original"), (row.package_ms, "package"))
+    for at, words, (value, kind) in zip((top + 1, top + 16), labels, sides, strict=True):
+        length = scale(value or 0.0) - scale.start
+        if value is not None:
+            parts.append(bar(scale.start, at, length, 12, kind))
+        class_ = "small dim" if value is None else "small"
+        parts.append(text(words, scale.start + length + 6, at + 10.5, class_))
+    return titled(f"{row.name} ({row.kernels}): {' → '.join(labels)}", *parts, class_="layer")
 
 
 def class_changes(rows: Sequence[ClassBar], width: float = WIDE) -> str:
     """Draw each class's change in points with its interval around a line at zero; at least one class."""
     narrow = width < 420
-    step, left, right = 26.0, (96.0 if narrow else 130.0), (54.0 if narrow else 160.0)
+    step, left = 26.0, 96.0 if narrow else 130.0
+    right = 16 + max(extent(_change_words(row, narrow), SMALL) for row in rows)
     ends = [end for row in rows for end in (row.change.low, row.change.high)]
     low, high = min([-0.5, *ends]), max([0.5, *ends])
     bottom = step * len(rows) + 8
@@ -206,20 +215,18 @@ def class_changes(rows: Sequence[ClassBar], width: float = WIDE) -> str:
     return drawing(width, bottom + 40, words, *parts)
 
 
+def _change_words(row: ClassBar, narrow: bool) -> str:
+    words = fixed(row.change.value, 1, sign=True) if narrow else points(row.change, sign=True)
+    return f"✕ {words}" if row.note else words
+
+
 def _class(row: ClassBar, y: float, x: Scale, width: float, narrow: bool) -> str:
-    kind = "bad" if row.note else "package"
-    value = fixed(row.change.value, 1, sign=True) if narrow else points(row.change, sign=True)
+    kind, weight = ("bad", "small strong") if row.note else ("package", "small")
     parts = [
         text(shorten(row.name, x.start - 8), x.start - 8, y + 4, "", "end"),
         line(x(row.change.low), y, x(row.change.high), y, f"interval {kind}-line"),
         dot(x(row.change.value), y, 4.5, kind),
-        text(
-            f"✕ {value}" if row.note else value,
-            width - 2,
-            y + 4,
-            "small strong" if row.note else "small",
-            "end",
-        ),
+        text(_change_words(row, narrow), width - 2, y + 4, weight, "end"),
     ]
     return titled(
         f"{row.name}: {points(row.change, sign=True)} points {row.note}".rstrip(), *parts, class_="class"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 TEXT = 12.0  # height of letters, in units of the drawing
-LETTER = 0.6 * TEXT  # width of an average letter in the widest of the system fonts
+SMALL = 11.0
 
 
 def tag(name: str, *inside: str, **attributes: str | float) -> str:
@@ -81,11 +81,27 @@ def shorten(words: str, room: float) -> str:
     """Cut the start of a name that is wider than `room`; layers differ at their ends.
 
     Example:
-        >>> shorten("stage1.0.conv1", 60), shorten("bn", 60)
+        >>> shorten("stage1.0.conv1", 70), shorten("bn", 70)
         ('…0.conv1', 'bn')
     """
-    fit = max(2, int(room / LETTER))
-    return words if len(words) <= fit else "…" + words[1 - fit :]
+    if extent(words) <= room:
+        return words
+    start = next((k for k in range(len(words)) if extent("…" + words[k:]) <= room), len(words) - 1)
+    return "…" + words[start:]
+
+
+def extent(words: str, height: float = TEXT) -> float:
+    """Return about how wide a line of text is, in the widest of the system fonts."""
+    return height * sum(_share(letter) for letter in words)
+
+
+def _share(letter: str) -> float:
+    """The width of a letter over its height."""
+    if unicodedata.east_asian_width(letter) in ("W", "F"):
+        return 1.05
+    if letter in "mwMW@%<>&+=~…—→−×":
+        return 1.0
+    return 0.78 if letter.isupper() else 0.64
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,8 @@ def axes(
         parts.append(line(x.start, y(value), x.end, y(value), "grid"))
         parts.append(text(forms[1](value), x.start - 7, y(value) + 4, "dim", "end"))
     for value in ticks(x.low, x.high, 5 if abs(x.end - x.start) > 250 else 4):
-        parts.append(line(x(value), y.start, x(value), y.start + 4, "axis"))
-        parts.append(text(forms[0](value), x(value), y.start + 17, "dim", "middle"))
+        if forms[0](value):  # an axis may have no word for some values, such as half an epoch
+            parts.append(line(x(value), y.start, x(value), y.start + 4, "axis"))
+            parts.append(text(forms[0](value), x(value), y.start + 17, "dim", "middle"))
     parts.append(line(x.start, y.start, x.end, y.start, "axis"))
     return "".join(parts)
