@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,13 @@ class Metric:
 
 
 def _is_right(outputs: NDArray[np.float32], targets: Targets) -> NDArray[np.float64]:
-    return (outputs.argmax(axis=1) == targets).astype(np.float64)
+    return np.asarray(outputs.argmax(axis=1) == targets, np.float64)
 
 
 ACCURACY = Metric(name="accuracy", scores=_is_right)
 
 
+@runtime_checkable
 class Split(Protocol):
     """One set of examples that can be read any number of times."""
 
@@ -115,7 +116,7 @@ class Stream:
 
     Raises:
         DataError: the loader is empty, cannot be read twice, or yields something else
-            than pairs of (inputs, targets).
+            than pairs of (inputs, targets) with inputs of one shape.
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "data") -> None:
@@ -126,7 +127,13 @@ class Stream:
         self._loader = loader
         self._name = name
         self.size, self.labels, self._steps = 0, 0, 0
+        self.shape: tuple[int, ...] = ()
         for inputs, targets in self.batches(0):
+            if self._steps and inputs.shape[1:] != self.shape:
+                raise DataError(
+                    f"{name}: every batch must hold inputs of the same shape; got {self.shape} "
+                    f"and {inputs.shape[1:]}."
+                )
             self.shape = inputs.shape[1:]
             self.size += len(inputs)
             self.labels = max(self.labels, int(targets.max()) + 1)
@@ -152,8 +159,9 @@ class Stream:
 
 def checked_batch(inputs: Any, targets: Any, name: str) -> Batch:
     """Return inputs as finite float32 and targets as int64 of equal, positive length."""
-    x = np.ascontiguousarray(inputs, dtype=np.float32)
-    y = np.asarray(targets)
+    x, y = _numbers(inputs, f"{name}: inputs"), _numbers(targets, f"{name}: targets")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+        x = np.asarray(x, np.float32, order="C")
     if x.ndim == 0 or len(x) == 0:
         raise DataError(f"{name}: holds no examples; at least one is needed.")
     if y.shape != (len(x),):
@@ -171,6 +179,16 @@ def checked_batch(inputs: Any, targets: Any, name: str) -> Batch:
     return x, y.astype(np.int64)
 
 
+def _numbers(values: Any, name: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors on another device
+        raise DataError(f"{name} cannot be read as one array ({error}).") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} must be real numbers; got {array.dtype}.")
+    return array
+
+
 def check_fit(split: Split, shape: tuple[int | None, ...], classes: int, name: str) -> None:
     """Refuse a set whose inputs or labels the network has no place for.
 
@@ -184,7 +202,8 @@ def check_fit(split: Split, shape: tuple[int | None, ...], classes: int, name: s
     """
     if split.shape != shape[1:]:
         raise ShapeError(
-            f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); got (batch, {split.shape})."
+            f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); "
+            f"got (batch, {', '.join(map(str, split.shape))})."
         )
     check_labels(split.labels, classes, name)
 
@@ -200,7 +219,7 @@ def check_labels(labels: int, classes: int, name: str) -> None:
 
 def as_split(source: Any, name: str) -> Split:
     """Turn (inputs, targets), a Split or a re-readable loader into a Split."""
-    if isinstance(source, (Arrays, Stream)):
+    if isinstance(source, Split):
         return source
     if isinstance(source, tuple) and len(source) == 2:
         try:

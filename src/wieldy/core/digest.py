@@ -40,7 +40,7 @@ def of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return the SHA-256 of named arrays: names, dtypes, shapes and contents."""
     total = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")  # ascontiguousarray would give a scalar an axis
         total.update(canonical([name, array.dtype.str, list(array.shape)]))
         total.update(array.tobytes())
     return total.hexdigest()

@@ -1,5 +1,6 @@
 """The append-only record of a run: each measured value is stored once and read back ever after."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +18,8 @@ class Ledger:
 
     A measurement that the ledger holds is never taken again; that is what makes a
     replayed run end in the same bytes. Each line carries a digest of its own contents,
-    so a damaged line is named instead of believed.
+    so a damaged line is named instead of believed. A last line without its end was cut
+    off by a crash: it is dropped, and its value is measured again.
 
     Args:
         folder: where `ledger.jsonl` lies; None keeps the ledger in memory.
@@ -70,30 +72,55 @@ class Ledger:
             self.path = self.path.replace(self.path.with_name(NAME))
 
     def _append(self, kind: str, key: Any, value: Any) -> None:
-        entry = {"id": digest.of_value([kind, key]), "kind": kind, "key": key, "value": value}
-        line = json.dumps(entry | {"check": digest.of_value(entry)}, allow_nan=False)
+        made = {"id": digest.of_value([kind, key]), "kind": kind, "key": key, "value": value}
+        # through JSON and back, so that a first run and its replay see the same value
+        entry = json.loads(json.dumps(made, allow_nan=False))
         if self.path:
-            try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise StorageError(f"{self.path}: could not be written ({error.strerror}).") from None
-        # read back from the text, so that a first run and its replay see the same value
-        self._entries[entry["id"]] = json.loads(line)
+            _append_line(self.path, json.dumps(entry | {"check": digest.of_value(entry)}).encode() + b"\n")
+        self._entries[entry["id"]] = entry
 
     def _read(self, path: Path) -> None:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                check = entry.pop("check")
-                sound = check == digest.of_value(entry)
-            except (ValueError, KeyError, AttributeError):
-                sound = False
-            if not sound:
+        try:
+            *lines, rest = path.read_bytes().split(b"\n")
+            if rest:
+                os.truncate(path, path.stat().st_size - len(rest))
+        except OSError as error:
+            raise StorageError(f"{path}: could not be read ({error.strerror}).") from None
+        for number, line in enumerate(lines, 1):
+            entry = _parse(line)
+            if entry is None:
                 raise ConfigError(
                     f"{path}: line {number} is damaged. Remove that line to measure its value again, "
                     "or start in a fresh folder."
                 )
             self._entries[entry["id"]] = entry
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append a line whole, or leave the file as it was."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: could not be written ({error.strerror}); what it held is intact. "
+            "Free some space or choose another folder."
+        ) from None
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return the entry in a line, or None unless its digest fits."""
+    try:
+        entry = json.loads(line)
+        if not isinstance(entry, dict) or entry.pop("check") != digest.of_value(entry):
+            return None
+    except (ValueError, KeyError, RecursionError):
+        return None
+    return entry if entry.keys() >= {"id", "kind", "key", "value"} else None

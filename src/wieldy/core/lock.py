@@ -1,16 +1,25 @@
-"""The machine-wide lock: many may work at a time, but whoever measures does so alone."""
+"""The machine-wide lock: many may work at a time, but whoever measures does so alone.
+
+Training may be entered again inside training. Measuring inside training, or anything inside measuring,
+would wait for itself, so it is an error.
+"""
 
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-try:
+from wieldy.core.errors import InternalError
+
+if sys.platform != "win32":  # Windows has no flock; there a measurement is not guarded
     import fcntl
-except ModuleNotFoundError:  # Windows has no flock; there a measurement is not guarded
-    fcntl = None  # type: ignore[assignment]
+
+
+_here = threading.local()  # `held`: what this thread holds, innermost last
 
 
 @contextmanager
@@ -29,12 +38,19 @@ def measuring() -> Iterator[None]:
 
 @contextmanager
 def _held(*, exclusive: bool) -> Iterator[None]:
-    if fcntl is None:
+    held: list[bool] = _here.__dict__.setdefault("held", [])
+    if held and (exclusive or held[-1]):
+        raise InternalError("lock: measuring must neither contain other work nor lie within it.")
+    if sys.platform == "win32":
         yield
         return
     with _open() as file:
         fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield  # closing the file gives the lock back
+        held.append(exclusive)
+        try:
+            yield  # closing the file gives the lock back
+        finally:
+            held.pop()
 
 
 def _open() -> IO[bytes]:

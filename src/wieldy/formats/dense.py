@@ -21,7 +21,7 @@ def byte_count(shape: tuple[int, ...], dtype: str) -> int:
 
 def encode(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return the parts to store: one, the array itself in C order."""
-    return {"": np.ascontiguousarray(array)}
+    return {"": np.asarray(array, order="C")}  # ascontiguousarray would give a scalar an axis
 
 
 def decode(parts: dict[str, NDArray[Any]]) -> NDArray[Any]:

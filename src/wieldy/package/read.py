@@ -1,6 +1,6 @@
 """Reading a package: it is hostile until checked. Nothing in it is ever executed."""
 
-import zipfile
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from wieldy.core import digest
-from wieldy.core.errors import (
-    ConfigError,
-    DigestError,
-    NotAPackageError,
-    SchemaError,
-    TruncatedError,
-)
+from wieldy.core.errors import ConfigError, DigestError, SchemaError
 from wieldy.formats import FORMATS
 from wieldy.graph.program import Program
+from wieldy.package.archive import load, unwrap
 from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, SCHEMA_VERSION, TENSORS, Manifest
 
 MANIFEST_LIMIT_BYTES = 16 << 20
-ZIP_START = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -48,79 +42,62 @@ def read(path: str | Path) -> Package:
     Raises:
         NotAPackageError: there is no such file, or it is of another kind.
         TruncatedError: its end is missing.
-        DigestError: a part's bytes are not those that the manifest names.
+        DigestError: any byte is not what was saved.
         SchemaError: a part breaks the contract: an unknown operator, a wrong shape, a future version.
 
-    Cost: reads the file once; the tensors are held in memory.
+    Cost: reads the file once; up to four times its size in memory while it is checked, once after that.
     """
     path = Path(path)
-    contents = _contents(path)
-    manifest = _manifest(path, contents)
+    data = load(path)
+    contents = unwrap(path, data)
+    manifest = _manifest(path, contents[MANIFEST])
     for name in PARTS:
-        part = manifest.parts.get(name)
-        if part is None or name not in contents:
-            raise SchemaError(f"{path}: must hold {name}, listed in its manifest; it does not.")
+        part = manifest.parts[name]
         if len(contents[name]) != part.bytes or digest.of_bytes(contents[name]) != part.sha256:
             raise DigestError(
                 f"{path}: {name} is not what was saved (its SHA-256 differs from the manifest's). "
                 "The file was changed or damaged; fetch it again."
             )
-    program = Program.from_json(contents[PROGRAM])
+    program = _program(path, contents[PROGRAM])
     tensors = _tensors(path, contents[TENSORS], program, manifest)
     _agree(path, manifest, program)
-    return Package(path, digest.of_file(path), manifest, program, tensors)
+    return Package(path, digest.of_bytes(data), manifest, program, tensors)
 
 
-def _contents(path: Path) -> dict[str, bytes]:
-    """Return the parts of the zip; each must be stored as it is, once, under a name of ours."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(ZIP_START))
-    except OSError as error:
-        raise NotAPackageError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    if start != ZIP_START:
-        raise NotAPackageError(f"{path}: is no wieldy package (a zip that holds {MANIFEST}); it is another kind of file.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _entries(path, archive)
-    except zipfile.BadZipFile as error:
-        text = str(error)
-        if "CRC" in text:
-            raise DigestError(f"{path}: {text}: bytes were changed. Fetch the file again.") from None
-        raise TruncatedError(f"{path}: its end is missing or damaged ({text}). Fetch the file again.") from None
-    except (OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise TruncatedError(f"{path}: is damaged ({error}). Fetch the file again.") from None
-
-
-def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    size = path.stat().st_size
-    for entry in archive.infolist():
-        if entry.filename in contents or entry.filename not in (MANIFEST, *PARTS):
-            if MANIFEST not in archive.namelist():
-                raise NotAPackageError(f"{path}: is a zip, but no wieldy package: it holds no {MANIFEST}.")
-            raise SchemaError(f"{path}: must hold {MANIFEST}, {', '.join(PARTS)}, once each; got {entry.filename!r}.")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
-            raise SchemaError(f"{path}: {entry.filename} must be stored uncompressed and fit the file.")
-        contents[entry.filename] = archive.read(entry)
-    return contents
-
-
-def _manifest(path: Path, contents: dict[str, bytes]) -> Manifest:
-    data = contents.get(MANIFEST)
-    if data is None:
-        raise NotAPackageError(f"{path}: is a zip, but no wieldy package: it holds no {MANIFEST}.")
+def _manifest(path: Path, data: bytes) -> Manifest:
     if len(data) > MANIFEST_LIMIT_BYTES:
-        raise SchemaError(f"{path}: its manifest must be under {MANIFEST_LIMIT_BYTES:,} bytes; got {len(data):,}.")
+        raise SchemaError(
+            f"{path}: its manifest must be under {MANIFEST_LIMIT_BYTES:,} bytes; got {len(data):,}."
+        )
+    _check_version(path, data)
     try:
         manifest = Manifest.from_json(data)
     except ConfigError as error:
         raise SchemaError(f"{path}: its manifest breaks the contract: {error}") from None
-    if manifest.schema_version != SCHEMA_VERSION:
+    if set(manifest.parts) != set(PARTS):
         raise SchemaError(
-            f"{path}: has schema version {manifest.schema_version}; this wieldy reads {SCHEMA_VERSION}. Upgrade wieldy."
+            f"{path}: its manifest must list {', '.join(PARTS)}; got {', '.join(manifest.parts)[:200]}."
         )
     return manifest
+
+
+def _check_version(path: Path, data: bytes) -> None:
+    """Look at the version first: nothing else is known of a manifest from the future."""
+    try:
+        found = json.loads(data)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise SchemaError(f"{path}: its manifest is no JSON object with a schema_version.") from None
+    if found != SCHEMA_VERSION or type(found) is not int:
+        raise SchemaError(
+            f"{path}: has schema version {found!r:.40}; this wieldy reads {SCHEMA_VERSION}. Upgrade wieldy."
+        )
+
+
+def _program(path: Path, data: bytes) -> Program:
+    try:
+        return Program.from_json(data)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from None
 
 
 def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> dict[str, NDArray[Any]]:
@@ -134,7 +111,9 @@ def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> d
     for name, spec in program.tensors.items():
         kind = manifest.formats[name]
         if kind not in FORMATS:
-            raise SchemaError(f"{path}: {name} has the format {kind!r}; known are {', '.join(FORMATS)}. Upgrade wieldy.")
+            raise SchemaError(
+                f"{path}: {name} has the format {kind!r}; known are {', '.join(FORMATS)}. Upgrade wieldy."
+            )
         array = FORMATS[kind].decode({"": stored[name]})
         if array.shape != spec.shape or array.dtype.name != spec.dtype:
             raise SchemaError(
@@ -148,6 +127,15 @@ def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> d
 
 def _agree(path: Path, manifest: Manifest, program: Program) -> None:
     """The manifest's account of inputs and outputs must be the program's."""
+    for name, spec in program.inputs.items():
+        free, *fixed = spec.shape or (0,)
+        if spec.dtype != "float32" or free is not None or not all(fixed):
+            raise SchemaError(
+                f"{path}: input {name!r} must be float32 (batch, ...) with nothing but the batch left open; "
+                f"got {spec.dtype} {spec.shape}."
+            )
+    if not program.inputs:
+        raise SchemaError(f"{path}: its program must take at least one input; it takes none.")
     cards = tuple((card.name, card.shape, card.dtype) for card in manifest.inputs)
     specs = tuple((name, spec.shape, spec.dtype) for name, spec in program.inputs.items())
     if cards != specs or manifest.outputs != program.outputs:
@@ -161,4 +149,3 @@ def check(path: str | Path) -> Package:
         The package: its `manifest`, `sha256`, `program` and `tensors`.
     """
     return read(path)
-

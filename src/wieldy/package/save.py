@@ -1,7 +1,5 @@
-"""Writing a package: the same network gives the same bytes, and a crash leaves the old file or the new one."""
+"""Writing a package: the same network gives the same bytes; a crash leaves the old file or the new one."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +13,10 @@ from wieldy.core.errors import SchemaError
 from wieldy.core.files import write_atomic
 from wieldy.core.version import VERSION
 from wieldy.formats import FORMATS
+from wieldy.formats.dense import DTYPES
 from wieldy.graph.program import Program
-from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
-
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold; ours say nothing
+from wieldy.package.archive import wrap
+from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
 
 
 class Saveable(Protocol):
@@ -57,7 +55,8 @@ def save(
 
     Raises:
         StorageError: the disk is full, or the folder is missing or read-only.
-        SchemaError: a tensor is NaN or infinite, or of a dtype that packages do not hold.
+        SchemaError: a tensor is NaN or infinite, of a dtype that packages do not hold, or not of the
+            shape that the program states.
 
     Cost: one copy of the weights in memory.
     """
@@ -78,10 +77,16 @@ def pack(
     """Return the bytes that `save` would write."""
     program, arrays = network.program, network.arrays()
     stored: dict[str, NDArray[Any]] = {}
-    for name in program.tensors:
+    for name, spec in program.tensors.items():
         array = np.asarray(arrays[name])
-        if array.dtype.name not in ("float32", "int64") or not np.isfinite(array).all():
-            raise SchemaError(f"{name}: stored tensors must be finite float32 or int64; got {array.dtype} or NaN.")
+        if array.dtype.name not in DTYPES or not np.isfinite(array).all():
+            found = "NaN or infinity" if array.dtype.name in DTYPES else array.dtype
+            raise SchemaError(f"{name}: stored tensors must be finite {' or '.join(DTYPES)}; got {found}.")
+        if (array.shape, array.dtype.name) != (spec.shape, spec.dtype):
+            raise SchemaError(
+                f"{name}: must be {spec.dtype} {spec.shape}, as the program states; "
+                f"got {array.dtype} {array.shape}."
+            )
         for suffix, part in FORMATS["dense"].encode(array).items():
             stored[name + suffix] = part
     contents = {PROGRAM: program.to_json().encode(), TENSORS: save_tensors(stored)}
@@ -99,16 +104,4 @@ def pack(
         provenance=provenance or Provenance(),
     )
     text = manifest.model_dump_json(indent=1)
-    return _zip({MANIFEST: text.encode()} | {name: contents[name] for name in PARTS})
-
-
-def _zip(contents: dict[str, bytes]) -> bytes:
-    """One uncompressed zip with fixed dates and rights."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in contents.items():
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system = 3  # the same bytes on every system
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
-    return buffer.getvalue()
+    return wrap(contents | {MANIFEST: text.encode()})

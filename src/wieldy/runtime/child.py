@@ -131,7 +131,9 @@ class Side:
     def request(self, batch: int) -> Any:
         """Return a request whose inputs are filled with fixed random numbers."""
         model = self.model(batch)
-        self.compiled = compile_model(model, threads=self.threads, precision=self.precision, profile=self.profile)
+        self.compiled = compile_model(
+            model, threads=self.threads, precision=self.precision, profile=self.profile
+        )
         request = self.compiled.create_infer_request()
         draw = rng.generator(0, "timing inputs")
         for tensor in request.input_tensors:

@@ -10,14 +10,21 @@ from wieldy.core.errors import ConfigError
 DYNAMIC_SWITCHES = ("OMP_DYNAMIC", "MKL_DYNAMIC")
 
 
+def refuse_dynamic_threads() -> None:
+    """Raise ConfigError where the environment lets a library choose another number of threads."""
+    for name in DYNAMIC_SWITCHES:
+        if os.environ.get(name, "").strip().lower() in ("true", "1"):
+            raise ConfigError(
+                f"{name}: must not be set, since thread counts are part of every figure. Unset it."
+            )
+
+
 @cache
 def openvino() -> Any:
     """Return the openvino module. A plain import would write to the home folder and fork a sender."""
-    for name in DYNAMIC_SWITCHES:
-        if os.environ.get(name, "").lower() in ("true", "1"):
-            raise ConfigError(f"{name}: must not be set, since thread counts are part of every figure. Unset it.")
+    refuse_dynamic_threads()
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail
-    import openvino  # noqa: PLC0415 - the point of this file
+    import openvino
 
     return openvino
 

@@ -13,9 +13,9 @@ from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.records import LayerTime, Timing
 from wieldy.package.read import read
-from wieldy.runtime.engine import DYNAMIC_SWITCHES
+from wieldy.runtime.engine import refuse_dynamic_threads
 from wieldy.runtime.session import usable_cores
-from wieldy.runtime.tier import CAP, CAPS, check_tier, cpu_name, current_tier
+from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name, current_tier, without_cap
 from wieldy.runtime.timing import ROUNDS
 
 
@@ -50,7 +50,7 @@ def measure(
 
     Raises:
         PackageError: a file is no sound package.
-        TierError: this CPU lacks the tier.
+        TierError: this CPU lacks the tier, or the tier a precision.
         ConfigError: threads, batch or rounds out of range, or OMP_DYNAMIC set.
 
     Cost: about a second, and the time of `2 * rounds` blocks of 8 ms or one call.
@@ -63,8 +63,8 @@ def measure(
         "batch": None if batch is None else _whole("batch", batch),
         "rounds": _whole("rounds", rounds),
     }
-    key = task | {"sides": [[digest.of_file(s.path), s.precision] for s in (original, small)], "tier": tier}
-    found = (ledger or Ledger(None)).remember("timing", key, lambda: _ask(task, tier))
+    key = task | {"sides": [_identity(original), _identity(small)], "tier": tier}
+    found = (ledger or Ledger(None)).remember("timing", key, lambda: _timed(task, tier))
     return Timing(
         **found,
         rounds=rounds,
@@ -72,7 +72,6 @@ def measure(
         tier=tier,
         original_precision=original.precision,
         small_precision=small.precision,
-        cpu=cpu_name(),
     )
 
 
@@ -84,9 +83,21 @@ def layer_times(
     The counters themselves cost time, so the sum is somewhat above the network's own figure.
     """
     task = {"task": "layers", "sides": [_side(subject)], "threads": threads, "batch": batch}
-    key = task | {"sides": [[digest.of_file(subject.path), subject.precision]], "tier": tier}
+    key = task | {"sides": [_identity(subject)], "tier": tier}
     found = (ledger or Ledger(None)).remember("layers", key, lambda: _ask(task, tier))
     return tuple(LayerTime(**layer) for layer in found["layers"])
+
+
+def _timed(task: dict[str, Any], tier: str) -> dict[str, Any]:
+    """Ask the child, and keep the CPU's name with the figure: whoever replays it may have another."""
+    return _ask(task, tier) | {"cpu": cpu_name()}
+
+
+def _identity(subject: Subject) -> list[str]:
+    """What makes a subject this one and no other: the contents of its files, and its precision."""
+    weights = subject.path.with_suffix(".bin") if subject.path.suffix == ".xml" else None
+    files = [subject.path] + ([weights] if weights and weights.is_file() else [])
+    return [*map(digest.of_file, files), subject.precision]
 
 
 def _side(subject: Subject) -> dict[str, str]:
@@ -106,10 +117,10 @@ def _whole(name: str, value: int) -> int:
 def _ask(task: dict[str, Any], tier: str) -> dict[str, Any]:
     """Run the child under the lock and return its answer, or raise the error that it names."""
     check_tier(tier)
-    environment = {name: value for name, value in os.environ.items() if name != CAP}
-    for name in DYNAMIC_SWITCHES:
-        if environment.get(name, "").lower() in ("true", "1"):
-            raise ConfigError(f"{name}: must not be set, since thread counts are part of every figure. Unset it.")
+    for side in task["sides"]:
+        check_precision(side["precision"], tier)
+    environment = without_cap(os.environ)
+    refuse_dynamic_threads()
     if tier in CAPS:
         environment[CAP] = CAPS[tier]
     with lock.measuring():
@@ -124,7 +135,9 @@ def _ask(task: dict[str, Any], tier: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        raise InternalError(f"timing process: ended with {done.returncode} and no answer.\n{done.stderr}") from None
+        raise InternalError(
+            f"timing process: ended with {done.returncode} and no answer.\n{done.stderr}"
+        ) from None
     if "error" in answer:
         kind = getattr(errors, answer["error"])
         raise kind(answer["message"])

@@ -12,7 +12,7 @@ from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.lower import lower
-from wieldy.runtime.tier import cap_process
+from wieldy.runtime.tier import cap_process, check_precision, current_tier
 
 Array = NDArray[np.float32]
 KEPT_BATCHES = 8  # compiled forms that a session keeps
@@ -21,8 +21,8 @@ KEPT_BATCHES = 8  # compiled forms that a session keeps
 class Session:
     """A package, ready to run.
 
-    Each thread has a request of its own, so calls from several threads neither wait nor mix.
-    One form is compiled for each batch size that occurs; the latest few are kept.
+    Each thread has a request of its own, so calls from several threads may overlap and never mix.
+    One form is compiled for each batch size that occurs; the few that were used last are kept.
     """
 
     def __init__(self, package: Package, *, threads: int, batch: int | None, precision: str) -> None:
@@ -30,9 +30,8 @@ class Session:
         self.threads = threads
         self._batch = batch
         self._precision = precision
-        self._compiled: dict[int, Any] = {}
+        self._forms: dict[int, _Form] = {}  # the one that was used last stands last
         self._lock = threading.Lock()
-        self._local = threading.local()
         if batch is not None:
             self._form(batch)
 
@@ -49,7 +48,7 @@ class Session:
             ShapeError: a wrong number, shape or dtype of inputs, or another batch than the session's.
         """
         arrays = self._checked(inputs)
-        request = self._request(len(arrays[0]))
+        request = self._form(len(arrays[0])).request()
         request.infer(list(arrays), share_inputs=True)
         found = tuple(np.array(tensor.data) for tensor in request.output_tensors)
         return found[0] if len(found) == 1 else found
@@ -57,13 +56,17 @@ class Session:
     def _checked(self, inputs: tuple[Any, ...]) -> list[Array]:
         specs = self.package.program.inputs
         if len(inputs) != len(specs):
-            raise ShapeError(f"{self.package.path}: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}.")
+            raise ShapeError(
+                f"{self.package.path}: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}."
+            )
         arrays = []
         batch = self._batch if self._batch is not None else (len(inputs[0]) if np.ndim(inputs[0]) else 0)
         for (name, spec), value in zip(specs.items(), inputs, strict=True):
             array = np.asarray(value)
             if array.dtype != np.float32:
-                raise ShapeError(f"input {name!r}: must be float32; got {array.dtype}. Use .astype('float32').")
+                raise ShapeError(
+                    f"input {name!r}: must be float32; got {array.dtype}. Use .astype('float32')."
+                )
             if batch < 1 or array.shape != (batch, *spec.shape[1:]):
                 wanted = ", ".join(map(str, spec.shape[1:]))
                 size = "batch" if self._batch is None else str(self._batch)
@@ -71,26 +74,38 @@ class Session:
             arrays.append(np.ascontiguousarray(array))
         return arrays
 
-    def _request(self, batch: int) -> Any:
-        """Return this thread's request for a batch size."""
-        requests = self._local.__dict__.setdefault("requests", {})
-        form = self._form(batch)
-        if batch not in requests or requests[batch][0] is not form:
-            requests[batch] = (form, form.create_infer_request())
-        return requests[batch][1]
-
-    def _form(self, batch: int) -> Any:
+    def _form(self, batch: int) -> "_Form":
         with self._lock:
-            if batch not in self._compiled:
+            form = self._forms.pop(batch, None)
+            if form is None:
                 model = lower(self.package.program, self.package.tensors, batch)
-                while len(self._compiled) >= KEPT_BATCHES:
-                    del self._compiled[next(iter(self._compiled))]
-                self._compiled[batch] = compile_model(model, threads=self.threads, precision=self._precision)
-            return self._compiled[batch]
+                form = _Form(compile_model(model, threads=self.threads, precision=self._precision))
+                while len(self._forms) >= KEPT_BATCHES:
+                    del self._forms[next(iter(self._forms))]
+            self._forms[batch] = form
+            return form
 
 
-def open(  # noqa: A001 - the verb of the public API
-    path: str | Path, *, threads: int | None = None, batch: int | None = None, tier: str | None = None,
+class _Form:
+    """The network compiled for one batch size, with a request for each thread; all of them go with it."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._local = threading.local()
+
+    def request(self) -> Any:
+        """Return this thread's request."""
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        return self._local.request
+
+
+def open(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    tier: str | None = None,
     precision: str = "f32",
 ) -> Session:
     """Open a package for running. Needs neither torch nor any file of yours.
@@ -104,17 +119,16 @@ def open(  # noqa: A001 - the verb of the public API
 
     Raises:
         PackageError: the file is no sound package.
-        TierError: the tier is not to be had in this process.
+        TierError: the tier is not to be had in this process, or it lacks the precision.
         ConfigError: `threads` or `batch` is below 1, or the precision is unknown.
     """
     threads = usable_cores() if threads is None else threads
     if threads < 1 or (batch is not None and batch < 1):
         raise ConfigError(f"open: threads and batch must be at least 1; got {threads} and {batch}.")
-    if precision not in ("f32", "bf16"):
-        raise ConfigError(f"open: precision must be 'f32' or 'bf16'; got {precision!r}.")
     package = read(path)
     if tier is not None:
         cap_process(tier)
+    check_precision(precision, tier or current_tier())
     return Session(package, threads=threads, batch=batch, precision=precision)
 
 

@@ -30,9 +30,14 @@ def optical_digits() -> Data:
     """
     source = resources.files(__package__).joinpath(FILE)
     if digest.of_bytes(source.read_bytes()) != FILE_SHA256:
-        raise DigestError(f"{FILE}: its SHA-256 must be {FILE_SHA256}; the file was changed. Reinstall wieldy.")
+        raise DigestError(
+            f"{FILE}: its SHA-256 must be {FILE_SHA256}; the file was changed. Reinstall wieldy."
+        )
     with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-        pixels = {part: (stored[f"{part}_images"].astype(np.float32) / (LEVELS / 2) - 1)[:, None] for part in ("train", "test")}
+        pixels = {
+            part: (stored[f"{part}_images"].astype(np.float32) / (LEVELS / 2) - 1)[:, None]
+            for part in ("train", "test")
+        }
         labels = {part: stored[f"{part}_labels"].astype(np.int64) for part in ("train", "test")}
     order = rng.generator(0, "optical digits", "validate").permutation(len(pixels["train"]))
     kept, held_out = order[VALIDATE:], order[:VALIDATE]

@@ -11,6 +11,7 @@ both functions leave the same ones out.
 import os
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,9 @@ from wieldy.core.errors import DataError, DigestError
 from wieldy.core.optional import need
 from wieldy.zoo.data.idx import read_idx
 
-CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASSES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 MEAN, STD = 0.2860, 0.3530  # of the 60,000 training pictures, scaled to [0, 1]
 SUBSET = "fashion_subset.npz"
 SUBSET_SHA256 = "cd2c82fbd657e9d67e5513bfd85315e5ee160873ef38602ee7735410dfb0381f"
@@ -60,16 +63,17 @@ def embedded() -> Data:
     )
 
 
-def full(folder: Path | None = None, *, download: bool = False) -> Data:
+def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
     """Return 58,000 training, the embedded 2,000 validation and all 10,000 test pictures.
 
     Looks at `folder`, then at the system's data sets (Debian's dataset-fashion-mnist), then at the
     cache; downloads from the publisher only if `download` is set.
 
     Raises:
-        DataError: the files are nowhere, or their contents are not the published ones.
+        DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
+        DependencyError: pooch, which downloads, is not installed.
     """
-    found = _locate(folder, download=download)
+    found = _locate(Path(folder) if folder else None, download=download)
     arrays = {name: read_idx(found / name, sha) for name, sha in CONTENT_SHA256.items()}
     images = normalise(arrays["train-images-idx3-ubyte.gz"])
     labels = arrays["train-labels-idx1-ubyte.gz"].astype(np.int64)
@@ -78,7 +82,10 @@ def full(folder: Path | None = None, *, download: bool = False) -> Data:
     return Data(
         Arrays(images[kept], labels[kept]),
         Arrays(images[held_out], labels[held_out]),
-        (normalise(arrays["t10k-images-idx3-ubyte.gz"]), arrays["t10k-labels-idx1-ubyte.gz"].astype(np.int64)),
+        (
+            normalise(arrays["t10k-images-idx3-ubyte.gz"]),
+            arrays["t10k-labels-idx1-ubyte.gz"].astype(np.int64),
+        ),
         classes=CLASSES,
     )
 
@@ -89,10 +96,12 @@ def cache_folder() -> Path:
     return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wieldy"
 
 
-def _subset() -> dict[str, NDArray[np.generic]]:
+def _subset() -> dict[str, NDArray[Any]]:
     source = resources.files(__package__).joinpath(SUBSET)
     if digest.of_bytes(source.read_bytes()) != SUBSET_SHA256:
-        raise DigestError(f"{SUBSET}: its SHA-256 must be {SUBSET_SHA256}; the file was changed. Reinstall wieldy.")
+        raise DigestError(
+            f"{SUBSET}: its SHA-256 must be {SUBSET_SHA256}; the file was changed. Reinstall wieldy."
+        )
     with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return dict(stored)
 
@@ -108,7 +117,20 @@ def _locate(folder: Path | None, *, download: bool) -> Path:
             f"Fashion-MNIST: its four files are not in {' or '.join(map(str, places))}. Install Debian's "
             "dataset-fashion-mnist, name their folder, run `make data`, or pass download=True."
         )
-    pooch = need("pooch", "compress", "downloading Fashion-MNIST")
-    for name in CONTENT_SHA256:  # read_idx checks what arrives, by content
-        pooch.retrieve(PUBLISHER + name, known_hash=None, fname=name, path=cache)
+    _download(cache)
     return cache
+
+
+def _download(cache: Path) -> None:
+    """Fetch the publisher's files; what arrives is kept only if its contents are the published ones."""
+    pooch = need("pooch", "compress", "downloading Fashion-MNIST")
+    for name, sha in CONTENT_SHA256.items():
+        try:
+            path = Path(pooch.retrieve(PUBLISHER + name, known_hash=None, fname=name, path=cache))
+        except OSError as error:  # also what requests raises
+            raise DataError(f"{PUBLISHER}{name}: could not be downloaded ({error}).") from None
+        try:
+            read_idx(path, sha)
+        except DataError:
+            path.unlink()
+            raise

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,20 @@ def read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
     """
     try:
         data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: is no readable gzip file ({error}). Fetch it again.") from None
     if digest.of_bytes(data) != sha256:
         raise DataError(f"{path}: its contents are not the published ones (SHA-256 differs). Fetch it again.")
-    zero, kind, dimensions = struct.unpack_from(">HBB", data)
+    try:
+        zero, kind, dimensions = struct.unpack_from(">HBB", data)
+        shape = struct.unpack_from(f">{dimensions}I", data, 4)
+    except struct.error:
+        raise DataError(f"{path}: is too short for an IDX file.") from None
     if zero or kind != UBYTE:
         raise DataError(f"{path}: is no IDX file of unsigned bytes.")
-    shape = struct.unpack_from(f">{dimensions}I", data, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    start = 4 + 4 * dimensions
+    if len(data) - start != prod(shape):
+        raise DataError(
+            f"{path}: must hold {prod(shape):,} bytes after its header; got {len(data) - start:,}."
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
