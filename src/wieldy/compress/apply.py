@@ -5,7 +5,7 @@ import copy
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.program import Program
+from wieldy.graph.program import Node, Program
 from wieldy.graph.removal import remove_units
 from wieldy.stats.collect import WEIGHTED, Stats
 
@@ -33,13 +33,12 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
     """Return what became of every layer with weights: a change, or why it was left alone."""
     pinned = couple(before).pinned
     changes, refused = [], []
+    seen: set[tuple[str, str]] = set()  # a layer that is called twice is accounted for once
     for old, new in zip(before.nodes, after.nodes, strict=True):
-        if old.op not in WEIGHTED:
+        if old.op not in WEIGHTED or (place := (old.layer, next(old.stored()))) in seen:
             continue
-        first, second = (
-            _widths(old.layer, before, next(old.stored())),
-            _widths(new.layer, after, next(new.stored())),
-        )
+        seen.add(place)
+        first, second = _widths(old, before), _widths(new, after)
         name = str(plan.method["name"])
         if first == second:
             reason = pinned.get(old.layer, "the plan keeps all of its channels")
@@ -50,8 +49,9 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
     return tuple(changes), tuple(refused)
 
 
-def _widths(layer: str, program: Program, weight: str) -> dict[str, int]:
-    """Channels out and in of a layer; of a grouped one, in per group."""
-    node = next(node for node in program.nodes if node.layer == layer and weight in node.stored())
-    out_channels, in_channels = (int(size or 0) for size in program.tensors[weight].shape[:2])
-    return {"out_channels": out_channels, "in_channels": in_channels * int(node.inputs.get("groups", 1))}  # type: ignore[arg-type]
+def _widths(node: Node, program: Program) -> dict[str, int]:
+    """Channels out and in of a layer."""
+    out_channels, per_group = (int(size or 0) for size in program.tensors[next(node.stored())].shape[:2])
+    groups = node.inputs.get("groups", 1)
+    assert isinstance(groups, int)
+    return {"out_channels": out_channels, "in_channels": per_group * groups}
