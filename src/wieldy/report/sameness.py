@@ -15,10 +15,10 @@ from wieldy.report.evidence import (
     RuntimeNumbers,
 )
 from wieldy.report.figures import chance, figure, fixed, pairs, percent, points
-from wieldy.report.view import MARKS, View, both_sizes
+from wieldy.report.view import MARKS, View, drawn
 
 MOST_CLASSES = 40
-HALF = 540.0  # a chart in a card of half the page's width
+MOST_NAMES = 8
 BEYOND_CHANCE = 0.05
 
 
@@ -68,7 +68,7 @@ def _metric(numbers: MetricNumbers) -> View:
         for name, side in (("original", numbers.original), ("package", numbers.package))
     ]
     return {
-        "chart": both_sizes(charts.intervals, numbers.original, numbers.package, in_percent, wide=HALF),
+        "chart": drawn(charts.intervals, numbers.original, numbers.package, in_percent),
         "name": numbers.metric,
         "sides": sides,
         "drop": points(numbers.drop_points),
@@ -102,9 +102,9 @@ def _classes(classes: tuple[ClassNumbers, ...]) -> View:
         shown = ordered[: MOST_CLASSES // 2] + ordered[-MOST_CLASSES // 2 :]
     bars = [ClassBar(row.name, row.change_points, _note(row)) for row in shown]
     return {
-        "chart": both_sizes(charts.class_changes, bars, wide=HALF),
+        "chart": drawn(charts.class_changes, bars),
         "left_out": len(ordered) - len(shown),
-        "worse": [row.name for row in ordered if _note(row)],
+        "worse": _listed([row.name for row in ordered if _note(row)]),
         "rows": [
             {
                 "name": row.name,
@@ -119,6 +119,11 @@ def _classes(classes: tuple[ClassNumbers, ...]) -> View:
     }
 
 
+def _listed(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _note(row: ClassNumbers) -> str:
     known = row.p_adjusted is not None and row.p_adjusted < BEYOND_CHANCE
     return "worse, beyond chance" if known and row.change_points.value < 0 else ""
@@ -127,7 +132,7 @@ def _note(row: ClassNumbers) -> str:
 def _calibration(numbers: CalibrationNumbers) -> View:
     before, after = (_bins(side) for side in (numbers.bins_original, numbers.bins_package))
     return {
-        "chart": both_sizes(charts.reliability, before, after, wide=HALF),
+        "chart": drawn(charts.reliability, before, after),
         "original": fixed(numbers.original, 4),
         "package": fixed(numbers.package, 4),
         "change": fixed(numbers.package - numbers.original, 4, sign=True),
@@ -158,7 +163,7 @@ def _recovery(record: RunRecord, found: Found) -> View | None:
     in_percent = name == "accuracy"
     best = max(e.metric for e in ordered) if in_percent else ordered[-1].metric
     return {
-        "chart": both_sizes(charts.recovery, ordered, name, wide=HALF),
+        "chart": drawn(charts.recovery, ordered, name),
         "name": name,
         "epochs": len(ordered),
         "rows": [(e.epoch, percent(e.metric, 2) if in_percent else f"{e.metric:.4g}") for e in ordered],

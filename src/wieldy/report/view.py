@@ -26,14 +26,16 @@ from wieldy.report.layers import pair_layers, pair_times
 
 View = dict[str, Any]
 MOST_BARS = 40
-FULL = 1140.0  # a chart as wide as the page
+FULL, MIDDLE = 1140.0, 680.0  # a chart as wide as the page, and as a tablet or a sheet of paper
+HALF = {"wide": charts.WIDE, "narrow": charts.NARROW}  # a chart in a card of half the page
 MARKS = {"proved": "✓", "refuted": "✕", "unknown": "?"}
 SHAPES = ("●", "■", "◆", "▲")
 
 
-def both_sizes(draw: Any, *data: Any, wide: float = charts.WIDE) -> View:
-    """Return a chart drawn for a wide and for a narrow screen."""
-    return {"wide": draw(*data, width=wide), "narrow": draw(*data, width=charts.NARROW)}
+def drawn(draw: Any, *data: Any, full: bool = False) -> list[tuple[str, str]]:
+    """Return a chart for each width of screen that needs its own, so that letters keep their size."""
+    widths = {"full": FULL, "middle": MIDDLE, "narrow": charts.NARROW} if full else HALF
+    return [(name, draw(*data, width=width)) for name, width in widths.items()]
 
 
 def verdict(record: RunRecord, found: Found) -> View:
@@ -119,10 +121,12 @@ def _switch(name: str, timing: Timing, ours: Timing) -> View:
     alike = (timing.tier, timing.threads, timing.batch) == (ours.tier, ours.threads, ours.batch)
     if not alike:
         compared = f"measured on {timing.tier}, {timing.threads} threads, batch {timing.batch}"
+    elif timing.ratio.low >= 1:
+        compared = "no gain"
     elif timing.ratio.high < ours.ratio.low:
         compared = "more than the package gains"
     elif timing.ratio.low > ours.ratio.high:
-        compared = "no gain at all" if timing.ratio.low >= 1 else "less than the package gains"
+        compared = "less than the package gains"
     else:
         compared = "as much as the package gains, within the intervals"
     return {"name": name, "words": words, "times": times, "compared": compared}
@@ -146,7 +150,7 @@ def trade_off(record: RunRecord) -> View | None:
     ordered = sorted(record.candidates, key=lambda c: (c.fraction, c.multiple))
     multiples = sorted({c.multiple for c in ordered})
     return {
-        "chart": both_sizes(charts.tradeoff, ordered, goal, wide=FULL),
+        "chart": drawn(charts.tradeoff, ordered, goal, full=True),
         "series": [(SHAPES[i % 4], f"channels a multiple of {m}") for i, m in enumerate(multiples)],
         "rows": [_candidate(c, record) for c in ordered],
         "chosen": next((_candidate(c, record) for c in ordered if c.chosen), None),
@@ -184,7 +188,7 @@ def times(record: RunRecord) -> View | None:
         shown = [b for b in bars if b in longest]
     sums = [sum(t.milliseconds for t in side) for side in (record.times_original, record.times_package)]
     return {
-        "chart": both_sizes(charts.layer_times, shown, wide=FULL),
+        "chart": drawn(charts.layer_times, shown, full=True),
         "left_out": len(bars) - len(shown),
         "rows": bars,
         "sums": [milliseconds(total) for total in sums],
