@@ -70,7 +70,10 @@ def _argument(
             return Stored(stored[value.name])
         if value.name in values:
             return Ref(values[value.name])
-        raise TraceError(f"{fx.name}: depends on {value.name!r}, a size or a value that cannot be stored.")
+        raise TraceError(
+            f"{fx.name}: computes with {value.name!r}, the batch size or another number that follows the "
+            "inputs. Use a fixed number."
+        )
     if isinstance(value, (list, tuple)):
         if kind == "values":
             return tuple(_argument(item, "value", fx, stored, values) for item in value)  # type: ignore[return-value]

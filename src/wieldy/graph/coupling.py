@@ -55,6 +55,9 @@ class Coupling:
 def couple(program: Program) -> Coupling:
     """Find the groups of `program`.
 
+    Raises:
+        SchemaError: the shapes that the program names do not fit each other; those of a trace do.
+
     Cost: linear in the number of channels times the number of nodes.
 
     Example:

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import InternalError
+from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import BINARY, ELEMENTWISE, POOLING, SOFTMAX
 from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Stored
 
@@ -75,7 +75,12 @@ def label_program(program: Program) -> Labels:
     for name, spec in program.inputs.items():
         labels.values[name] = (None,) * len(spec.shape)
     for node in program.nodes:
-        labels.values[node.name] = _rule(node.op)(labels, node)
+        try:
+            labels.values[node.name] = _rule(node.op)(labels, node)
+        except (IndexError, ValueError) as error:
+            raise SchemaError(
+                f"program: {node.op} of {node.name!r} does not fit the shapes that it names ({error})."
+            ) from None
         labels.shapes[node.name] = node.shape
     for name in program.outputs:
         for ids in labels.values[name]:

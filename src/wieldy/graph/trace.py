@@ -35,13 +35,24 @@ def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwor
         ['aten.linear.default', 'aten.relu.default']
     """
     inputs = example if isinstance(example, tuple) else (example,)
-    copied = copy.deepcopy(model).eval()
+    copied = _copied(model).eval()
     _check_weights(copied)
     doubled = _doubled(copied, inputs)
     if isinstance(copied, GraphNetwork):
         return copied
     exported = _export(copied, doubled)
     return Reader(exported, copied).network()
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # noqa: BLE001 - the user's own parts may raise anything
+        raise TraceError(
+            f"{type(model).__name__}: cannot be copied: {_first_line(error)} Fold pruning masks and weight "
+            "norms into the weights first (torch.nn.utils.prune.remove, remove_weight_norm), and keep no "
+            "open files, locks or computed tensors in the network."
+        ) from None
 
 
 def _check_weights(model: nn.Module) -> None:

@@ -206,17 +206,22 @@ def _rounding(a: Lowered) -> str:
 
 
 def _avg_pool(a: Lowered) -> Any:
-    pads = a["padding"]
-    return a.ops.avg_pool(
-        a["self"],
-        a["stride"],
-        pads,
-        pads,
-        a["kernel_size"],
-        not a["count_include_pad"],
-        _rounding(a),
-        "explicit",
-    )
+    pads, counts_padding = a["padding"], a["count_include_pad"]
+    if a["ceil_mode"] and any(pads) and counts_padding:
+        return _avg_pool_past_padding(a)
+    spread = (a["stride"], pads, pads, a["kernel_size"])
+    return a.ops.avg_pool(a["self"], *spread, not counts_padding, _rounding(a), "explicit")
+
+
+def _avg_pool_past_padding(a: Lowered) -> Any:
+    """The last window may reach past the padding: torch leaves out what lies there, OpenVINO counts it.
+
+    So the padding becomes part of the image. A window that starts in it is none of torch's and goes again.
+    """
+    ends, none = a.whole([0, 0, *a["padding"]]), [0, 0]
+    padded = a.ops.pad(a["self"], ends, ends, "constant", a.constant(0.0))
+    pooled = a.ops.avg_pool(padded, a["stride"], none, none, a["kernel_size"], True, _rounding(a), "explicit")
+    return a.ops.slice(pooled, a.whole(none), a.whole(a.node.shape[2:]), a.whole([1, 1]), a.whole([2, 3]))
 
 
 def _max_pool(a: Lowered) -> Any:
