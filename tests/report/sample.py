@@ -155,7 +155,8 @@ def metric_evidence(drop: float = 0.42, allowed: float = 0.5) -> Evidence:
     )
 
 
-def other_evidence() -> tuple[Evidence, ...]:
+def figures_of_evidence() -> tuple[dict[str, Any], ...]:
+    """Figures on predictions, classes, calibration and the runtime, under the keys that `examine` writes."""
     flips = [
         {"index": 17 * k + 3, "target": k % 10, "original": k % 10, "package": (k + 6) % 10}
         for k in range(24)
@@ -192,6 +193,11 @@ def other_evidence() -> tuple[Evidence, ...]:
         "largest_relative": 5.0123e-07,
         "predictions_that_differ": 0,
     }
+    return predictions, {"classes": rows, "worse": ["Shirt"]}, calibration, runtime
+
+
+def other_evidence() -> tuple[Evidence, ...]:
+    predictions, classes, calibration, runtime = figures_of_evidence()
     return (
         Evidence(
             claim="as many predictions were fixed as broken (McNemar, exact, at 5 %)",
@@ -202,7 +208,7 @@ def other_evidence() -> tuple[Evidence, ...]:
         Evidence(
             claim="no class got worse (McNemar by class, Holm over classes, at 5 %)",
             verdict="refuted",
-            numbers={"classes": rows, "worse": ["Shirt"]},
+            numbers=classes,
             assumptions=("a small class can lose much before it shows",),
         ),
         Evidence(
@@ -325,9 +331,7 @@ def full_record(**fields: Any) -> RunRecord:
     return RunRecord(**(known | findings() | surroundings() | fields))
 
 
-def crowded_record() -> RunRecord:
-    """Names without a break, many layers, many classes, large figures: what breaks a layout."""
-    long = "backbone.encoder.layer_" + "x" * 60
+def crowded_layers(long: str) -> tuple[tuple[LayerTime, ...], tuple[LayerRow, ...]]:
     times = tuple(
         LayerTime(
             layers=(f"{long}.{k}",),
@@ -348,6 +352,13 @@ def crowded_record() -> RunRecord:
         )
         for k in range(60)
     )
+    return times, rows
+
+
+def crowded_record() -> RunRecord:
+    """Names without a break, many layers, many classes, large figures: what breaks a layout."""
+    long = "backbone.encoder.layer_" + "x" * 60
+    times, rows = crowded_layers(long)
     classes = [
         {
             "class": f"{k} " + "ä<&>\"'" * 8,

@@ -1,11 +1,16 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import sample
 
+from wieldy.assure.equivalence import examine
+from wieldy.core.data import Arrays, Data
 from wieldy.core.errors import DependencyError, StorageError
 from wieldy.core.records import Evidence, RunRecord
+from wieldy.graph.trace import trace
+from wieldy.package.save import save
 from wieldy.report import page
 from wieldy.report.evidence import sort_evidence
 from wieldy.report.layers import layer_names, pair_layers, pair_times
@@ -216,6 +221,17 @@ def test_evidence_of_another_shape_is_shown_and_never_a_crash(numbers):
     assert sort_evidence((odd,)).others == (odd,)
     found = read(page.render(sample.full_record(evidence=(odd,))))
     assert "omething else holds" in found
+
+
+def test_evidence_as_examine_writes_it_is_recognised(tmp_path):
+    torch = pytest.importorskip("torch")
+    network = trace(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), torch.zeros(1, 2, 2))
+    path = save(network, tmp_path / "a.wieldy")
+    inputs = np.random.default_rng(0).normal(size=(30, 2, 2)).astype(np.float32)
+    split = Arrays(inputs, np.arange(30) % 3)
+    evidence = examine(path, path, Data(train=split, validate=split, test=split))
+    assert sort_evidence(evidence).others == ()
+    assert "0.00 [0.00, 0.00], 1 allowed" in read(page.render(sample.full_record(evidence=evidence)))
 
 
 def test_a_crowded_record_renders():

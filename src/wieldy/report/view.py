@@ -26,7 +26,7 @@ from wieldy.report.layers import pair_layers, pair_times
 
 View = dict[str, Any]
 MOST_BARS = 40
-FULL, MIDDLE = 1140.0, 680.0  # a chart as wide as the page, and as a tablet or a sheet of paper
+FULL, MIDDLE = 1140.0, 740.0  # a chart as wide as the page, and as a tablet or a sheet of paper
 HALF = {"wide": charts.WIDE, "narrow": charts.NARROW}  # a chart in a card of half the page
 MARKS = {"proved": "✓", "refuted": "✕", "unknown": "?"}
 SHAPES = ("●", "■", "◆", "▲")
