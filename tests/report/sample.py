@@ -283,14 +283,7 @@ def surroundings() -> dict[str, Any]:
             "classes": list(CLASSES),
             "note": "the validation set is a split of the training set",
         },
-        "environment": {
-            "wieldy": "0.1.0",
-            "python": "3.12.3",
-            "torch": "2.13.0+cpu",
-            "openvino": "2026.4.1",
-            "system": "Linux 6.8.0-1021 x86_64",
-            "commit": "53b245e",
-        },
+        "environment": {"wieldy": "0.1.0", "openvino": "2026.4.1", "system": "Linux 6.8.0-1021 x86_64"},
         "reproduce": (
             "wieldy run --model residual28 --budget latency=50% --max-drop 0.5 --seed 20240117",
             "wieldy verify runs/demo/residual28.wieldy --against runs/demo/original.wieldy --data fashion",
