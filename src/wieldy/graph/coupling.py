@@ -84,14 +84,13 @@ def couple(program: Program) -> Coupling:
         reason = labels.pinned_reason(root)
         if reason is None:
             kinds[tuple((axis, len(found)) for axis, found in axes.items())].append(root)
-            continue
-        for tensor, dimension in axes:
-            if dimension == 0:
-                pinned.setdefault(_layer(tensor), reason)
-    groups = []
-    for kind, roots in kinds.items():
-        members = {axis: tuple(tuple(items[root][axis]) for root in roots) for axis, _ in kind}
-        groups.append((_layer(kind[0][0][0]), members))
+        else:
+            layers = [_layer(tensor) for tensor, dimension in axes if dimension == 0]
+            pinned |= {layer: reason for layer in layers if layer not in pinned}
+    groups = [
+        (_layer(kind[0][0][0]), {axis: tuple(tuple(items[root][axis]) for root in roots) for axis, _ in kind})
+        for kind, roots in kinds.items()
+    ]
     return Coupling(_named(groups), pinned, labels)
 
 
