@@ -13,7 +13,7 @@ from wieldy.graph.trace import trace
 from wieldy.package.save import save
 from wieldy.report import page
 from wieldy.report.evidence import sort_evidence
-from wieldy.report.layers import layer_names, pair_layers, pair_times
+from wieldy.report.layers import pair_layers, pair_times
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -277,20 +277,9 @@ def test_a_missing_extra_is_a_sentence(monkeypatch):
         page.render(sample.minimal_record())
 
 
-def test_nodes_get_the_names_of_layers_only_where_that_is_certain():
-    rows, times = sample.layer_rows((4, 8, 16)), sample.layer_times((4, 8, 16))
-    names = layer_names(times, rows)
-    assert names["conv2d"] == "stem"
-    assert names["conv2d_6"] == "stage2.0.conv2"
-    assert names["conv2d_7"] == "stage2.0.shortcut.0"
-    gap = [t for t in times if t.layers[0] != "conv2d_3"]
-    assert not any(name.startswith("conv2d") for name in layer_names(gap, rows))
-    assert [bar.name for bar in pair_times(gap, gap, rows)][1] == "conv2d_1"
-
-
 def test_operations_are_matched_by_what_the_runtime_fused():
     times = sample.layer_times((4, 8, 16))
-    bars = pair_times(times, times[::-1][:-1], sample.layer_rows((4, 8, 16)))
+    bars = pair_times(times, times[::-1][:-1])
     assert [bar.original_ms for bar in bars] == [t.milliseconds for t in times]
     assert bars[0].package_ms is None
     assert all(bar.package_ms == bar.original_ms and bar.note == "no gain" for bar in bars[1:])

@@ -113,7 +113,7 @@ class Timing(Frozen):
 class LayerTime(Frozen):
     """Median time of one executed operation of the runtime."""
 
-    layers: tuple[str, ...]  # names of the program's nodes that the runtime fused into it
+    layers: tuple[str, ...]  # the layers that the runtime fused into it, in order
     kind: str
     kernel: str
     milliseconds: float

@@ -179,7 +179,7 @@ def _candidate(candidate: Candidate, record: RunRecord) -> View:
 
 def times(record: RunRecord) -> View | None:
     """Where the time goes in both networks, or None."""
-    bars = pair_times(record.times_original, record.times_package, record.layers_original)
+    bars = pair_times(record.times_original, record.times_package)
     if not bars:
         return None
     shown = bars

@@ -91,7 +91,7 @@ def _fused_names(compiled: Any) -> dict[str, list[str]]:
 
 
 def _absorbed(program: Program, fused: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Give every node of the program to one executed operation: its own, or that of what reads it.
+    """Give every layer of the program to one executed operation: its own, or that of what reads it.
 
     OpenVINO folds a convolution into the multiplication that follows and keeps the latter's name.
     """
@@ -103,7 +103,7 @@ def _absorbed(program: Program, fused: dict[str, list[str]]) -> dict[str, list[s
     found: dict[str, list[str]] = defaultdict(list)
     for node in program.nodes:
         if node.name in owner:
-            found[owner[node.name]].append(node.name)
+            found[owner[node.name]].append(node.layer)
     return found
 
 
