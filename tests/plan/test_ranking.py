@@ -1,5 +1,6 @@
 """One order over all channels, and what goes when a share of it does."""
 
+import networks
 import numpy as np
 import pytest
 import tiny
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wieldy.compress.apply import apply_plan
+from wieldy.core.data import Data
 from wieldy.core.errors import DataError
 from wieldy.core.records import Plan
 from wieldy.graph.cost import total_macs
@@ -165,3 +167,23 @@ def test_removal_of_a_ranking_in_rounds_fits_the_network() -> None:
     ranking = rank_in_rounds(network, data, TaylorConfig(), rounds=4, examples=32)
     small = apply_plan(network, Plan(method={}, remove=ranking.removal(1.0, 1)))
     assert [group.size for group in couple(small.program).groups] == [1, 2]
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_rounds_go_on_where_groups_have_one_channel_left(name: str) -> None:
+    model, x, network = networks.traced(name)
+    rows = x.numpy(), np.arange(len(x))
+    found = rank_in_rounds(network, Data(rows, rows, rows), TaylorConfig(), rounds=4, examples=4)
+    assert found.sizes == {group.name: group.size for group in couple(network.program).groups}
+    assert len(set(found.order)) == len(found.order)
+    assert all(0 <= unit < found.sizes[group] for group, unit in found.order)
+    small = apply_plan(network, Plan(method={}, remove=found.removal(1.0, 1)))
+    assert total_macs(small.program) < 0.5 * total_macs(network.program)
+    assert small(x).shape == model(x).shape
+
+
+def test_a_group_of_one_channel_is_not_ranked() -> None:
+    narrow = apply_plan(tiny.traced(), Plan(method={}, remove={"conv1": tuple(range(7))}))
+    found = rank(narrow, Stats(), MagnitudeConfig())
+    assert {name for name, _ in found.order} == {"conv2"}
+    assert found.removal(1.0, 1).keys() == {"conv2"}

@@ -297,3 +297,14 @@ def test_evaluate_uses_the_metric_of_the_data() -> None:
     data = Data(plain.train, plain.validate, plain.test, metric=Metric(name="top two", scores=second))
     network = tiny.trained()
     assert evaluate(network, data.test, data) > evaluate(network, plain.test, plain)
+
+
+def test_a_network_of_one_number_trains_with_a_loss_of_ones_own() -> None:
+    model = nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))
+    error = Metric(name="error", scores=lambda y, t: np.square(y - t), higher_is_better=False)
+    rows = np.eye(4, dtype=np.float32), np.arange(4)
+    data = Data(rows, rows, rows, metric=error)
+    trained = fit(
+        model, data, config=FitConfig(epochs=60, batch_size=4), loss=lambda y, t: F.mse_loss(y, t.float())
+    )
+    assert evaluate(trained, data.test, data) < 0.1 * evaluate(model, data.test, data)

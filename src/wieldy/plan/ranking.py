@@ -62,7 +62,7 @@ def rank(network: GraphNetwork, stats: Stats, method: MethodConfig) -> Ranking:
         DataError: a score is NaN, infinite or negative.
     """
     sizes = {group.name: group.size for group in couple(network.program).groups}
-    return Ranking(tuple(_cheapest_first(network, stats, method)), sizes)
+    return Ranking(tuple(_cheapest_first(network, stats, method, sizes)), sizes)
 
 
 def rank_in_rounds(
@@ -93,7 +93,10 @@ def rank_in_rounds(
         for index in range(rounds):
             seed = derive(method.seed, "round", index) % MAX_SEED
             stats = collect(current, data, examples=examples, seed=seed)
-            chosen = _spared(_cheapest_first(current, stats, method), alive, sizes, share)
+            ranked = _cheapest_first(
+                current, stats, method, {name: len(units) for name, units in alive.items()}
+            )
+            chosen = _spared(ranked, alive, sizes, share)
             order += [(name, alive[name][unit]) for name, unit in chosen]
             removal: dict[str, tuple[int, ...]] = {}
             for name, unit in chosen:
@@ -123,11 +126,20 @@ def _least(size: int) -> int:
     return max(1, round(KEEP_SHARE * size))
 
 
-def _cheapest_first(network: GraphNetwork, stats: Stats, method: MethodConfig) -> list[tuple[str, int]]:
+def _cheapest_first(
+    network: GraphNetwork, stats: Stats, method: MethodConfig, sizes: Mapping[str, int]
+) -> list[tuple[str, int]]:
+    """Rank the groups that still are as `sizes` says and can lose a channel.
+
+    What is one channel wide couples no more: it may be broadcast, and a grouped convolution of one group is
+    a dense one.
+    """
     coupling = couple(network.program)
     score = METHODS[type(method)].apply
     ranked: list[tuple[float, int, str, int]] = []
     for group in coupling.groups:
+        if group.size < 2 or sizes.get(group.name) != group.size:
+            continue
         values = np.asarray(score(network, group, stats, method), np.float64)
         _check(values, group)
         for unit, value in enumerate(values / macs_per_unit(network.program, coupling, group)):

@@ -130,7 +130,7 @@ def _epoch(
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             outputs = network(inputs)
         outputs = outputs.float()
-        if index == 0:
+        if index == 0 and outputs.ndim > 1:
             check_labels(data.train.labels, outputs.shape[1], "train")
         step = Step(network, inputs, outputs, targets, index, total)
         _descend(step, hooks, loss, optimizer)
