@@ -121,6 +121,33 @@ def test_waiting_for_oneself_is_an_error_instead_of_for_ever(outer, inner):
         pass
 
 
+def test_workers_who_come_and_go_do_not_keep_a_measurement_waiting():
+    """At every moment one of the two works; only turns can let the measurement in."""
+    measured, stop = threading.Event(), threading.Event()
+
+    def work(delay):
+        time.sleep(delay)
+        while not stop.is_set():
+            with lock.working():
+                time.sleep(0.05)
+
+    def measure():
+        with lock.measuring():
+            measured.set()
+
+    threads = [threading.Thread(target=work, args=(delay,)) for delay in (0, 0.025)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.06)
+    threads.append(threading.Thread(target=measure))
+    threads[-1].start()
+    found = measured.wait(2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert found
+
+
 def test_another_thread_waits_for_its_turn():
     entered = threading.Event()
 

@@ -1,7 +1,8 @@
 """The machine-wide lock: many may work at a time, but whoever measures does so alone.
 
-Training may be entered again inside training. Measuring inside training, or anything inside measuring,
-would wait for itself, so it is an error.
+Two files are locked in turn. Who measures holds the gate while waiting, so that workers who come and go
+cannot keep it waiting for ever. Work may be entered again inside work of the same thread. Measuring inside
+work, or anything inside measuring, would wait for itself, so it is an error.
 """
 
 import os
@@ -44,17 +45,24 @@ def _held(*, exclusive: bool) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    with _open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    if held:
+        yield
+        return
+    how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    with _open("wieldy-gate.lock") as gate, _open("wieldy-measure.lock") as file:
+        fcntl.flock(gate, how)
+        fcntl.flock(file, how)
+        if not exclusive:
+            fcntl.flock(gate, fcntl.LOCK_UN)
         held.append(exclusive)
         try:
-            yield  # closing the file gives the lock back
+            yield  # closing the files gives the locks back
         finally:
             held.pop()
 
 
-def _open() -> IO[bytes]:
-    path = Path(tempfile.gettempdir()) / "wieldy-measure.lock"
+def _open(name: str) -> IO[bytes]:
+    path = Path(tempfile.gettempdir()) / name
     try:
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     except PermissionError:  # made by another user: flock needs no right to write
