@@ -59,10 +59,9 @@ class Session:
             raise ShapeError(
                 f"{self.package.path}: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}."
             )
-        arrays = []
-        batch = self._batch if self._batch is not None else (len(inputs[0]) if np.ndim(inputs[0]) else 0)
-        for (name, spec), value in zip(specs.items(), inputs, strict=True):
-            array = np.asarray(value)
+        arrays = [_array(name, value) for name, value in zip(specs, inputs, strict=True)]
+        batch = self._batch if self._batch is not None else (len(arrays[0]) if arrays[0].ndim else 0)
+        for (name, spec), array in zip(specs.items(), arrays, strict=True):
             if array.dtype != np.float32:
                 raise ShapeError(
                     f"input {name!r}: must be float32; got {array.dtype}. Use .astype('float32')."
@@ -71,8 +70,7 @@ class Session:
                 wanted = ", ".join(map(str, spec.shape[1:]))
                 size = "batch" if self._batch is None else str(self._batch)
                 raise ShapeError(f"input {name!r}: must be ({size}, {wanted}); got {array.shape}.")
-            arrays.append(np.ascontiguousarray(array))
-        return arrays
+        return [np.ascontiguousarray(array) for array in arrays]
 
     def _form(self, batch: int) -> "_Form":
         with self._lock:
@@ -84,6 +82,13 @@ class Session:
                     del self._forms[next(iter(self._forms))]
             self._forms[batch] = form
             return form
+
+
+def _array(name: str, value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors that need a gradient
+        raise ShapeError(f"input {name!r}: cannot be read as an array ({error}).") from None
 
 
 class _Form:

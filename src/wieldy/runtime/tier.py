@@ -4,6 +4,9 @@
     portable < avx2 < avx512 < avx512_vnni < amx    (servers)
 
 oneDNN reads its cap from the environment when it is first used, so a cap holds for a whole process.
+It reaches what oneDNN runs, convolutions above all. Linear layers in fp32 (MLAS) and OpenVINO's own small
+kernels still choose by the CPU, so at a capped tier a network of large linear layers looks faster than it
+would be on a CPU of that tier; `layer_times` shows every kernel by name.
 """
 
 import os
