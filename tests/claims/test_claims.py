@@ -18,6 +18,7 @@ from wieldy.graph.cost import total_macs
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.random import RandomConfig
 from wieldy.methods.prune.taylor import TaylorConfig
+from wieldy.plan.ranking import rank
 from wieldy.stats.collect import Stats
 from wieldy.train.fit import evaluate
 
@@ -128,7 +129,8 @@ def test_what_is_written_holds_verdicts_and_the_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ratio", [0.8, 0.5, 0.3])
 def test_at_macs_ends_just_below_the_ratio(ratio: float) -> None:
     network = tiny.trained()
-    small = importance.at_macs(network, Stats(), MagnitudeConfig(), ratio)
+    ranking = rank(network, Stats(), MagnitudeConfig())
+    small = importance.at_macs(network, ranking, MagnitudeConfig(), ratio)
     found = total_macs(small.program) / total_macs(network.program)
     assert ratio - 0.13 < found <= ratio  # the dearest channel is an eighth of what there is
 

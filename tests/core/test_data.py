@@ -12,11 +12,16 @@ def rows(count=20, width=2):
 
 
 def test_arrays_come_back_in_order_and_whole():
-    x, y = rows(7)
+    x, y = rows(8)
     found = list(Arrays(x, y).batches(3))
-    assert [len(inputs) for inputs, _ in found] == [3, 3, 1]
+    assert [len(inputs) for inputs, _ in found] == [3, 3, 2]
     np.testing.assert_array_equal(np.concatenate([inputs for inputs, _ in found]), x)
     np.testing.assert_array_equal(np.concatenate([targets for _, targets in found]), y)
+
+
+def test_a_lone_last_example_joins_those_before_it():
+    found = list(Arrays(*rows(7)).batches(3))
+    assert [len(inputs) for inputs, _ in found] == [3, 4]
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(7, 3), (6, 3), (1, 5), (5, 1)])

@@ -69,7 +69,7 @@ def sound() -> dict[str, Any]:
             {"name": "z", "op": "aten.relu.default", "module": "", "shape": [None, 3], "inputs": relu},
         ],
         "outputs": ["z"],
-        "tensors": {"w": {"shape": [3, 3], "dtype": "float32"}},
+        "tensors": {"w": {"shape": [3, 3], "dtype": "float32", "learned": True}},
     }  # fmt: skip
 
 

@@ -85,19 +85,28 @@ class Given(MethodConfig):
     """Scores that a test hands in."""
 
 
-def given_scores(monkeypatch: pytest.MonkeyPatch, scores: dict[str, list[float]]) -> None:
+def given_scores(
+    monkeypatch: pytest.MonkeyPatch, scores: dict[str, list[float]], *, in_loss: bool = False
+) -> None:
     def score(network: GraphNetwork, group: object, stats: Stats, config: MethodConfig) -> np.ndarray:
         return np.array(scores[group.name], np.float64)
 
-    monkeypatch.setitem(METHODS, Given, Method("given", "score", score))
+    monkeypatch.setitem(METHODS, Given, Method("given", "score", score, in_loss=in_loss))
 
 
-def test_channels_are_ordered_by_importance_per_multiply_accumulate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_that_are_no_loss_are_not_divided_by_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"conv1": np.arange(8)[::-1] + 1.5, "conv2": np.arange(16) + 1.0}
+    given_scores(monkeypatch, scores)
+    found = [scores[name][unit] for name, unit in rank(tiny.traced(), Stats(), Given()).order]
+    assert found == sorted(found)
+
+
+def test_scores_in_loss_are_ordered_per_multiply_accumulate(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.traced()
     coupling = couple(network.program)
     costs = {group.name: macs_per_unit(network.program, coupling, group) for group in coupling.groups}
     scores = {"conv1": np.arange(8)[::-1] + 1.0, "conv2": np.arange(16) + 1.0}
-    given_scores(monkeypatch, scores)
+    given_scores(monkeypatch, scores, in_loss=True)
     found = rank(network, Stats(), Given())
     per_mac = [scores[name][unit] / costs[name] for name, unit in found.order]
     assert per_mac == sorted(per_mac)

@@ -19,13 +19,12 @@ from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.random import RandomConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.registry import METHODS
-from wieldy.plan.ranking import rank
-from wieldy.stats.collect import Stats, collect
+from wieldy.plan.ranking import Ranking, ranked
 from wieldy.train.fit import evaluate
 from wieldy.train.recalibrate import recalibrate
 
 SEEDS = (0, 1, 2)
-MACS_RATIO = 0.6
+MACS_RATIO = 0.4
 STEPS = 12
 
 
@@ -64,16 +63,13 @@ def measure(quick: bool, progress: Progress) -> list[Claim]:
 
 def accuracy_before_recovery(network: GraphNetwork, data: Data, method: MethodConfig) -> float:
     """Remove channels down to `MACS_RATIO` and return the accuracy on the validation set, untrained."""
-    entry = METHODS[type(method)]
-    stats = collect(network, data, seed=method.seed) if entry.needs_stats else Stats()
-    small = at_macs(network, stats, method, MACS_RATIO)
-    recalibrate(small, data.train, seed=method.seed)
+    small = at_macs(network, ranked(network, data, method), method, MACS_RATIO)
+    recalibrate(small, data.train, examples=1024, seed=method.seed)
     return evaluate(small, data.validate, data)
 
 
-def at_macs(network: GraphNetwork, stats: Stats, method: MethodConfig, ratio: float) -> GraphNetwork:
+def at_macs(network: GraphNetwork, ranking: Ranking, method: MethodConfig, ratio: float) -> GraphNetwork:
     """Return the network with the fewest channels removed that leaves at most `ratio` of the MACs."""
-    ranking = rank(network, stats, method)
     goal = ratio * total_macs(network.program)
     low, high = 0.0, 1.0
     settings = {"name": METHODS[type(method)].name} | method.model_dump()

@@ -39,14 +39,13 @@ def from_package(package: Package) -> GraphNetwork:
             if leaf is not None:
                 leaves[node.module] = leaf
     owned = {f"{path}.{name}" for path, leaf in leaves.items() for name in leaf.state_dict()}
-    loose = {name: _loose(name, tensor) for name, tensor in tensors.items() if name not in owned}
+    specs = package.program.tensors
+    loose = {
+        name: nn.Parameter(tensor) if specs[name].learned else tensor
+        for name, tensor in tensors.items()
+        if name not in owned
+    }
     return GraphNetwork(package.program, leaves, loose).eval()
-
-
-def _loose(name: str, tensor: Tensor) -> Tensor:
-    """Weights of functional calls are parameters; running statistics and whole numbers are not."""
-    learned = tensor.is_floating_point() and not name.endswith(("running_mean", "running_var"))
-    return nn.Parameter(tensor) if learned else tensor
 
 
 def torch_outputs(path: str | Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

@@ -76,9 +76,9 @@ class Arrays:
         DataError: empty, of unequal length, or holding NaN or infinity.
 
     Example:
-        >>> split = Arrays(np.zeros((3, 2), np.float32), np.array([0, 1, 0]))
+        >>> split = Arrays(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1]))
         >>> [len(x) for x, _ in split.batches(2)]
-        [2, 1]
+        [2, 2]
     """
 
     inputs: Inputs
@@ -95,13 +95,15 @@ class Arrays:
 
     def steps(self, batch_size: int) -> int:
         """Return how many batches `batches(batch_size)` yields."""
-        return -(-self.size // batch_size)
+        return max(1, -(-(self.size - 1) // batch_size))
 
     def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Yield (inputs, targets) of at most `batch_size` examples."""
+        """Yield (inputs, targets) of `batch_size` examples; a lone last one joins those before it.
+
+        A norm layer cannot train on a batch of one.
+        """
         index = order.permutation(self.size) if order else np.arange(self.size)
-        for start in range(0, self.size, batch_size):
-            part = index[start : start + batch_size]
+        for part in np.split(index, range(batch_size, self.size - 1, batch_size)):
             yield self.inputs[part], self.targets[part]
 
     def take(self, index: NDArray[np.intp]) -> "Arrays":

@@ -21,11 +21,10 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.registry import METHODS
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
-from wieldy.plan.ranking import rank, rank_in_rounds
+from wieldy.plan.ranking import ranked
 from wieldy.plan.search import search_plan
 from wieldy.runtime.session import Session, usable_cores
 from wieldy.runtime.session import open as open_package
@@ -131,10 +130,7 @@ def planned(run: Run, network: GraphNetwork) -> Plan:
         score = evaluate(small, run.data.validate, run.data)
         return score if run.data.metric.higher_is_better else -score
 
-    if METHODS[type(run.method)].needs_stats:
-        ranking = rank_in_rounds(network, run.data, run.method, progress=run.progress)
-    else:
-        ranking = rank(network, Stats(), run.method)
+    ranking = ranked(network, run.data, run.method, progress=run.progress)
     return search_plan(
         network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
         batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,

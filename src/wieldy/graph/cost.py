@@ -18,7 +18,7 @@ def layer_costs(program: Program) -> list[LayerRow]:
         >>> from wieldy.graph.program import Ref, Spec, Stored
         >>> node = Node("fc", "aten.linear.default",
         ...     {"input": Ref("x"), "weight": Stored("w"), "bias": None}, "fc", (None, 2))
-        >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4))})
+        >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4), learned=True)})
         >>> [(cost.macs, cost.parameters, cost.bytes) for cost in layer_costs(program)]
         [(8, 8, 32)]
     """
@@ -28,7 +28,7 @@ def layer_costs(program: Program) -> list[LayerRow]:
         names = [name for name in node.stored() if name not in seen]
         seen.update(names)
         sizes = {name: _count(program.tensors[name].shape) for name in names}
-        learned = [name for name in names if not name.endswith(("running_mean", "running_var"))]
+        learned = [name for name in names if program.tensors[name].learned]
         costs.append(
             LayerRow(
                 layer=node.layer,

@@ -64,10 +64,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Spec:
-    """Shape and dtype of an input or a stored tensor."""
+    """Shape and dtype of an input or a stored tensor, and whether training may alter it."""
 
     shape: Shape
     dtype: str = "float32"
+    learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Program:
                     for node in self.nodes
                 ],
                 "outputs": self.outputs,
-                "tensors": {name: _spec_out(spec) for name, spec in self.tensors.items()},
+                "tensors": {name: _spec_out(t) | {"learned": t.learned} for name, t in self.tensors.items()},
             },
             indent=1,
             allow_nan=False,
@@ -127,7 +128,7 @@ class Program:
                 inputs={name: _spec_in(spec) for name, spec in raw["inputs"].items()},
                 nodes=tuple(_node_in(node) for node in raw["nodes"]),
                 outputs=tuple(_text_in(name) for name in raw["outputs"]),
-                tensors={name: _spec_in(spec) for name, spec in raw["tensors"].items()},
+                tensors={name: _spec_in(spec, spec["learned"]) for name, spec in raw["tensors"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise SchemaError(
@@ -247,8 +248,10 @@ def _spec_out(spec: Spec) -> dict[str, Any]:
     return {"shape": spec.shape, "dtype": spec.dtype}
 
 
-def _spec_in(raw: dict[str, Any]) -> Spec:
-    return Spec(_shape_in(raw["shape"]), _text_in(raw["dtype"]))
+def _spec_in(raw: dict[str, Any], learned: Any = False) -> Spec:
+    if not isinstance(learned, bool):
+        raise ValueError("learned must be true or false")
+    return Spec(_shape_in(raw["shape"]), _text_in(raw["dtype"]), learned)
 
 
 def _shape_in(raw: Any) -> Shape:

@@ -79,7 +79,7 @@ class Reader:
         leaves = self._leaves()
         nodes = tuple(self._owned(call, leaves) for call in self.calls)
         tensors = {name: self._tensor(name) for node in nodes for name in node.stored()}
-        specs = {name: Spec(tuple(tensor.shape)) for name, tensor in tensors.items()}
+        specs = {name: _spec(tensor) for name, tensor in tensors.items()}
         program = Program(inputs, nodes, outputs, specs)
         program.check()
         held = {
@@ -294,3 +294,7 @@ def _source_line(fx: FxNode) -> str:
     """Where in the user's file a node comes from, if export recorded it."""
     lines = [line.strip() for line in (fx.meta.get("stack_trace") or "").splitlines() if "File " in line]
     return f" ({lines[-1].removesuffix(',')})" if lines else ""
+
+
+def _spec(tensor: Tensor) -> Spec:
+    return Spec(tuple(tensor.shape), learned=isinstance(tensor, nn.Parameter))

@@ -11,17 +11,21 @@ from wieldy.methods.prune import magnitude, random, taylor
 
 @dataclass(frozen=True)
 class Method:
-    """One entry: its name in recipes, its shape, what it does and what it has to be handed."""
+    """One entry: its name in recipes, its shape, what it does and what it has to be handed.
+
+    `in_loss`: its scores are changes of the loss, so dividing them by what a channel costs has a meaning.
+    """
 
     name: str
     shape: Literal["score", "transform", "hook"]
     apply: Callable[..., Any]
     needs_stats: bool = False
+    in_loss: bool = False
 
 
 METHODS: dict[type[MethodConfig], Method] = {
     magnitude.MagnitudeConfig: Method("magnitude", "score", magnitude.score),
-    taylor.TaylorConfig: Method("taylor", "score", taylor.score, needs_stats=True),
+    taylor.TaylorConfig: Method("taylor", "score", taylor.score, needs_stats=True, in_loss=True),
     random.RandomConfig: Method("random", "score", random.score),
 }
 

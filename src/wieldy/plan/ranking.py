@@ -29,7 +29,7 @@ class Ranking:
     """Every channel that may go, cheapest first.
 
     Attributes:
-        order: (group, unit) pairs; importance per multiply-accumulate saved rises along it.
+        order: (group, unit) pairs; importance rises along it.
         sizes: channels of each group.
     """
 
@@ -56,7 +56,10 @@ class Ranking:
 
 
 def rank(network: GraphNetwork, stats: Stats, method: MethodConfig) -> Ranking:
-    """Order all channels by importance per multiply-accumulate that their removal saves.
+    """Order all channels by importance; where it is in loss, by importance per multiply-accumulate saved.
+
+    A score that is no change of a loss has no exchange rate with cost: divided by it, magnitudes (near 1
+    throughout a group) would let the cost alone decide.
 
     Raises:
         DataError: a score is NaN, infinite or negative.
@@ -93,10 +96,8 @@ def rank_in_rounds(
         for index in range(rounds):
             seed = derive(method.seed, "round", index) % MAX_SEED
             stats = collect(current, data, examples=examples, seed=seed)
-            ranked = _cheapest_first(
-                current, stats, method, {name: len(units) for name, units in alive.items()}
-            )
-            chosen = _spared(ranked, alive, sizes, share)
+            left = {name: len(units) for name, units in alive.items()}
+            chosen = _spared(_cheapest_first(current, stats, method, left), alive, sizes, share)
             order += [(name, alive[name][unit]) for name, unit in chosen]
             removal: dict[str, tuple[int, ...]] = {}
             for name, unit in chosen:
@@ -106,6 +107,15 @@ def rank_in_rounds(
                 alive[name] = [unit for place, unit in enumerate(alive[name]) if place not in units]
             task.advance()
     return Ranking(tuple(order), sizes)
+
+
+def ranked(
+    network: GraphNetwork, data: Data, method: MethodConfig, *, progress: Progress | None = None
+) -> Ranking:
+    """Order all channels the way a run does: in rounds where a method looks at data, at once otherwise."""
+    if METHODS[type(method)].needs_stats:
+        return rank_in_rounds(network, data, method, progress=progress)
+    return rank(network, Stats(), method)
 
 
 def _spared(
@@ -135,16 +145,17 @@ def _cheapest_first(
     a dense one.
     """
     coupling = couple(network.program)
-    score = METHODS[type(method)].apply
-    ranked: list[tuple[float, int, str, int]] = []
+    entry = METHODS[type(method)]
+    found: list[tuple[float, int, str, int]] = []
     for group in coupling.groups:
         if group.size < 2 or sizes.get(group.name) != group.size:
             continue
-        values = np.asarray(score(network, group, stats, method), np.float64)
+        values = np.asarray(entry.apply(network, group, stats, method), np.float64)
         _check(values, group)
-        for unit, value in enumerate(values / macs_per_unit(network.program, coupling, group)):
-            ranked.append((float(value), derive(method.seed, "tie", group.name, unit), group.name, unit))
-    return [(name, unit) for _, _, name, unit in sorted(ranked)]
+        cost = macs_per_unit(network.program, coupling, group) if entry.in_loss else 1.0
+        for unit, value in enumerate(values / cost):
+            found.append((float(value), derive(method.seed, "tie", group.name, unit), group.name, unit))
+    return [(name, unit) for _, _, name, unit in sorted(found)]
 
 
 def macs_per_unit(program: Program, coupling: Coupling, group: Group) -> float:

@@ -9,7 +9,7 @@ from wieldy.compress.apply import apply_plan
 from wieldy.core.errors import BudgetError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent, Task
-from wieldy.core.records import Candidate, Plan, Timing
+from wieldy.core.records import Candidate, Plan
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import MethodConfig
@@ -175,10 +175,11 @@ def judged(search: Search, point: tuple[float, int]) -> float:
 
 
 def _nearest(search: Search) -> str:
-    nearest = min(search.points.values(), key=lambda point: point.timing.ratio.value)
-    timing: Timing = nearest.timing
+    nearest = min(search.points.values(), key=lambda point: (point.timing.ratio.value, point.macs))
+    timing = nearest.timing
+    share = nearest.macs / total_macs(search.network.program)
     return (
         f"budget: {search.budget.goals()} cannot be met by removing channels here. The nearest point is "
-        f"{timing.ratio.value:.3f} of the milliseconds ({timing.small_ms:.3f} ms) with "
-        f"{nearest.parameters:,} parameters left. Ask for that, or for another tier."
+        f"{timing.ratio.value:.3f} of the milliseconds ({timing.small_ms:.3f} ms) and {share:.1%} of the "
+        f"multiply-accumulates, {nearest.parameters:,} parameters. Ask for that, or for another tier."
     )
