@@ -63,7 +63,8 @@ def claims() -> str:
     for system, (text, _) in SYSTEMS.items():
         for claim in [item for item in found if item["name"] == system]:
             figures = f"{claim['measured']:.2f} {claim['relation']} {claim['threshold']:g}"
-            rows.append([f"`{system}`", claim["what"], figures, claim["verdict"], claim["source"]])
+            verdict = claim["verdict"] + (f" ({claim['reason']})" if claim["reason"] else "")
+            rows.append([f"`{system}`", claim["what"], figures, verdict, claim["source"]])
         if not any(item["name"] == system for item in found):
             rows.append([f"`{system}`", text, "not measured yet", "", ""])
     return table(["claim", "what", "measured", "verdict", "source"], rows)

@@ -10,7 +10,7 @@ import torch
 from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
 from wieldy.core.progress import Progress
-from wieldy.core.records import Claim, Plan
+from wieldy.core.records import Claim, Plan, Verdict
 from wieldy.graph.cost import total_macs
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -26,23 +26,32 @@ from wieldy.train.recalibrate import recalibrate
 SEEDS = (0, 1, 2)
 MACS_RATIO = 0.4
 STEPS = 12
+PUBLISHED: tuple[tuple[type[MethodConfig], str, Verdict, str], ...] = (
+    (TaylorConfig, "Molchanov et al., CVPR 2019, section 4", "proved", ""),
+    (
+        MagnitudeConfig,
+        "Li et al., ICLR 2017, section 4",
+        "refuted",
+        "ranked over the whole network, small filters sit together in few groups, which are emptied; chance "
+        "spreads the loss. The paper chose each layer's share by hand.",
+    ),
+)
 
 
 def measure(quick: bool, progress: Progress) -> list[Claim]:
     """Return one claim for each scored method: its worst seed against random's best."""
-    from wieldy.zoo.data import fashion
-    from wieldy.zoo.networks.residual import residual28
+    from wieldy.zoo.data import fashion  # noqa: PLC0415 - megabytes that only this needs
+    from wieldy.zoo.networks.residual import residual28  # noqa: PLC0415
 
     data = fashion.embedded()
     network = trace(residual28(), torch.zeros(1, 1, 28, 28))
-    seeds = SEEDS[:2] if quick else SEEDS
-    with progress.task("accuracy before recovery", 3 * len(seeds)) as task:
-        found: dict[type[MethodConfig], list[float]] = {}
-        for kind in (TaylorConfig, MagnitudeConfig, RandomConfig):
-            found[kind] = []
+    seeds = SEEDS[:1] if quick else SEEDS
+    found: dict[type[MethodConfig], list[float]] = {TaylorConfig: [], MagnitudeConfig: [], RandomConfig: []}
+    with progress.task("accuracy before recovery", len(found) * len(seeds)) as task:
+        for kind, accuracies in found.items():
             for seed in seeds:
-                found[kind].append(accuracy_before_recovery(network, data, kind(seed=seed)))
-                task.advance(1, f"{METHODS[kind].name}, seed {seed}: {found[kind][-1]:.3f}")
+                accuracies.append(accuracy_before_recovery(network, data, kind(seed=seed)))
+                task.advance(1, f"{METHODS[kind].name}, seed {seed}: {accuracies[-1]:.3f}")
     best = max(found[RandomConfig])
     return [
         Claim(
@@ -53,11 +62,10 @@ def measure(quick: bool, progress: Progress) -> list[Claim]:
             threshold=0.0,
             source=source,
             seconds=0.0,
+            expected=expected,
+            reason=reason,
         )
-        for kind, source in (
-            (TaylorConfig, "Molchanov et al., CVPR 2019, section 4"),
-            (MagnitudeConfig, "Li et al., ICLR 2017, section 4"),
-        )
+        for kind, source, expected, reason in PUBLISHED
     ]
 
 
