@@ -40,8 +40,8 @@ PUBLISHED: tuple[tuple[type[MethodConfig], str, Verdict, str], ...] = (
 
 def measure(quick: bool, progress: Progress) -> list[Claim]:
     """Return one claim for each scored method: its worst seed against random's best."""
-    from wieldy.zoo.data import fashion  # noqa: PLC0415 - megabytes that only this needs
-    from wieldy.zoo.networks.residual import residual28  # noqa: PLC0415
+    from wieldy.zoo.data import fashion
+    from wieldy.zoo.networks.residual import residual28
 
     data = fashion.embedded()
     network = trace(residual28(), torch.zeros(1, 1, 28, 28))
