@@ -177,6 +177,12 @@ def test_a_name_that_is_defined_twice_is_refused(path, parts):
     refuses(path, parts, "the name 'conv' is defined twice")
 
 
+@pytest.mark.parametrize("learned", [1, None, "yes"])
+def test_learned_must_be_true_or_false(path, parts, learned):
+    parts["program"]["tensors"]["conv.bias"]["learned"] = learned
+    refuses(path, parts, "learned must be true or false")
+
+
 @pytest.mark.parametrize("outputs", [[], ["none"], "fc", [3], None])
 def test_outputs_must_exist(path, parts, outputs):
     parts["program"]["outputs"] = outputs
