@@ -183,4 +183,10 @@ def test_a_size_that_the_zip_only_claims_is_refused(place):
     damaged = bytearray(SOUND)
     directory = SOUND.index(b"PK\x01\x02")
     damaged[directory + 20 : directory + 28] = b"\xff\xff\xff\x7f" * 2
-    refusal(place, bytes(damaged))
+    tracemalloc.start()
+    try:
+        refusal(place, bytes(damaged))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000

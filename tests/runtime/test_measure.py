@@ -113,6 +113,12 @@ def test_other_settings_are_another_figure(against_itself, wide, no_child, chang
         measure(Subject(wide), Subject(wide), **QUICK | change, ledger=ledger)
 
 
+@pytest.mark.skipif("avx2" not in available_tiers() or current_tier() == "avx2", reason="no tier above avx2")
+def test_another_tier_is_another_figure(against_itself, wide, no_child):
+    with pytest.raises(AssertionError, match="a timing process was started"):
+        measure(Subject(wide), Subject(wide), **QUICK, tier="avx2", ledger=against_itself[1])
+
+
 def test_other_contents_are_another_figure(against_itself, wide, narrow, no_child):
     _, ledger = against_itself
     for pair in ((wide, narrow), (narrow, wide)):

@@ -51,7 +51,7 @@ def unwrap(path: Path, data: bytes) -> dict[str, bytes]:
     """Return the manifest and the parts in `data`, which must be byte for byte what `wrap` makes of them."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            contents = _entries(path, archive, len(data))
+            contents = _entries(path, archive)
     except zipfile.BadZipFile as error:
         if "CRC" in str(error):
             raise DigestError(f"{path}: {error}: bytes were changed. Fetch the file again.") from None
@@ -68,7 +68,7 @@ def unwrap(path: Path, data: bytes) -> dict[str, bytes]:
     return contents
 
 
-def _entries(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, bytes]:
+def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, bytes]:
     """Return what the zip holds; each part must be stored as it is, once, under a name of ours."""
     names = archive.namelist()
     if MANIFEST not in names:
@@ -76,6 +76,6 @@ def _entries(path: Path, archive: zipfile.ZipFile, size: int) -> dict[str, bytes
     if sorted(names) != sorted(NAMES):
         raise SchemaError(f"{path}: must hold {', '.join(NAMES)}, once each; got {', '.join(names)[:200]}.")
     for entry in archive.infolist():
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
-            raise SchemaError(f"{path}: {entry.filename} must be stored uncompressed and fit the file.")
+        if entry.compress_type != zipfile.ZIP_STORED:  # so nothing grows beyond the file's own size
+            raise SchemaError(f"{path}: {entry.filename} must be stored uncompressed.")
     return {entry.filename: archive.read(entry) for entry in archive.infolist()}
