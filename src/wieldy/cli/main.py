@@ -49,6 +49,8 @@ def run_verb(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 met, 1 verdict, 2 input, 3 our fault, 130 interrupted."""
     try:
         code = app(arguments, standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # typer's own way of saying that Ctrl-C came
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else EXIT_MET
     except WieldyError as error:
         print(f"error: {error}", file=sys.stderr)
