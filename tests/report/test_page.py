@@ -239,10 +239,7 @@ def test_a_crowded_record_renders():
     assert "more than the package gains" in found
     assert "20 more are in the table" in found
     assert "and 32 more" in found
-    assert (
-        "1.20 [1.19, 1.21] of the milliseconds (0.621 ms → 0.748 ms); no gain."
-        in found
-    )
+    assert "1.20 [1.19, 1.21] of the milliseconds (0.621 ms → 0.748 ms); no gain." in found
     assert "50 classes in the middle are in the table only" in found
 
 
