@@ -48,26 +48,23 @@ def main() -> None:
     torch.set_num_threads(usable_cores())
     data, network = fashion.embedded(), trace(residual28(), torch.zeros(1, 1, 28, 28))
     original = evaluate(network, data.test, data)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, method in METHODS.items():
-            if method.shape == "score":
-                for seed in range(asked.seeds):
-                    run = one_run(Path(folder), data, asked.ratio, kind(seed=seed))
-                    rows.append({"method": method.name, "seed": seed} | point(run, network, original))
-                    print(json.dumps(rows[-1]), flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    result = {
+    path = prepared(asked.out) / f"importance-{current_tier()}.json"
+    result: dict[str, Any] = {
         "what": f"accuracy at {asked.ratio:.0%} of the milliseconds, OpenVINO fp32",
         "environment": environment(usable_cores()),
         "commit": commit(),
         "original_accuracy": original,
-        "rows": rows,
+        "rows": [],
     }
-    path = prepared(asked.out) / f"importance-{current_tier()}.json"
-    write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(asked.seeds):
+            for kind, method in METHODS.items():
+                if method.shape == "score":
+                    run = one_run(Path(folder), data, asked.ratio, kind(seed=seed))
+                    row = {"method": method.name, "seed": seed} | point(run, network, original)
+                    result["rows"].append(row)
+                    print(json.dumps(row), flush=True)
+                    write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
     print(path)
 
 
