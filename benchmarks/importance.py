@@ -32,7 +32,7 @@ from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
-from wieldy.train.fit import FitConfig, evaluate
+from wieldy.train.fit import evaluate
 from wieldy.train.recalibrate import recalibrate
 from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.residual import residual28
@@ -76,8 +76,7 @@ def commit() -> str:
 
 def one_run(folder: Path, data: Data, ratio: float, method: Any) -> Run:
     """Return a run with the demo's settings and another method and seed."""
-    base = DEMO.recovery_value()
-    recovery = base.model_copy(update={"fit": FitConfig(**(base.fit.model_dump() | {"seed": method.seed}))})
+    recovery = DEMO.recovery_value().seeded(method.seed)
     return Run(
         folder=folder, data=data, budget=Budget(latency_ratio=ratio), method=method, recovery=recovery,
         seed=method.seed, threads=usable_cores(), tier=current_tier(), batch=None, title="", recipe={},

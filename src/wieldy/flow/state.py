@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data
@@ -30,6 +30,10 @@ class Recovery(Frozen):
     distill_weight: float = 1.0
     temperature: float = 4.0
     augment: bool = False  # mirror and shift, for pictures where neither changes the label
+
+    def seeded(self, seed: int) -> Self:
+        """Return these settings with another seed for the training."""
+        return self.model_copy(update={"fit": self.fit.model_copy(update={"seed": seed})})
 
 
 @dataclass

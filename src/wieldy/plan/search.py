@@ -129,7 +129,7 @@ def search_plan(
     Raises:
         BudgetError: even removing nearly everything misses the goal; names the nearest point.
 
-    Cost: about 14 measurements of about two seconds.
+    Cost: about 18 measurements of about two seconds.
     """
     method = method or TaylorConfig()
     with tempfile.TemporaryDirectory(prefix="wieldy-") as temporary:
