@@ -32,6 +32,7 @@ from wieldy.runtime.tier import current_tier
 from wieldy.stats.collect import Stats
 from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
+from wieldy.train.features import exposing, stage_features
 from wieldy.train.fit import evaluate, fit
 from wieldy.train.recalibrate import recalibrate
 
@@ -106,7 +107,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
     mean, std = run.normalisation
     facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
     plan = planned(run, network)
-    small = recovered(run, network, apply_plan(network, plan))
+    small = recovered(run, network, plan)
     original = pack(network, **facts)
     provenance = Provenance(
         original=digest.of_bytes(original),
@@ -157,19 +158,33 @@ def first_input(data: Data) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x[:1]))
 
 
-def recovered(run: Run, network: GraphNetwork, small: GraphNetwork) -> GraphNetwork:
-    """Train the small network to answer as the original does."""
+def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
+    """Remove what the plan says and train what remains to compute as the original does."""
+    small = apply_plan(network, plan)
     recalibrate(small, run.data.train, seed=run.seed)
-    how, hooks, views = run.recovery, [], None
-    if how.distill_weight > 0:
-        teacher = as_session(network, run.threads)
-        hooks.append(Distill(teacher, temperature=how.temperature, weight=how.distill_weight))
+    how, views = run.recovery, None
     shape = next(iter(network.program.inputs.values())).shape
     if how.augment and len(shape) == 4:
         views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
     return fit(
-        small, run.data, *hooks, config=how.fit, augment=views, ledger=run.ledger, progress=run.progress
-    )
+        small, run.data, *distillation(run, network, plan), config=how.fit, augment=views,
+        ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
+
+
+def distillation(run: Run, network: GraphNetwork, plan: Plan) -> tuple[Distill, ...]:
+    """Return the hook by which the original teaches, or none where the recovery asks for none."""
+    how = run.recovery
+    if how.distill_weight == 0:
+        return ()
+    features = stage_features(network, plan.remove) if how.feature_weight > 0 else None
+    teacher = as_session(exposing(network, features.names) if features else network, run.threads)
+    return (
+        Distill(
+            teacher, temperature=how.temperature, weight=how.distill_weight, features=features,
+            feature_weight=how.feature_weight,
+        ),
+    )  # fmt: skip
 
 
 def as_session(network: GraphNetwork, threads: int) -> Session:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import Field
+
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError, StorageError
@@ -27,8 +29,9 @@ class Recovery(Frozen):
     """How the small network learns again after channels went."""
 
     fit: FitConfig = FitConfig(epochs=5, learning_rate=0.01)
-    distill_weight: float = 1.0
+    distill_weight: float = Field(default=1.0, ge=0)  # 0: without the original's help
     temperature: float = 4.0
+    feature_weight: float = Field(default=10.0, ge=0)  # of its hidden values; 0: its answers alone
     augment: bool = False  # mirror and shift, for pictures where neither changes the label
 
     def seeded(self, seed: int) -> Self:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wieldy.core.errors import ShapeError, TraceError
+from wieldy.core.errors import ConfigError, ShapeError, TraceError
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.graph.removal import Kept, keep_indices
@@ -53,6 +53,8 @@ class GraphNetwork(nn.Module):
         for path, first in (aliases or {}).items():
             self._add_tensor(path, self.tensor(first), persistent=True)
         self._leaves = frozenset(leaves)
+        self._watched: frozenset[str] = frozenset()
+        self._seen: dict[str, Tensor] = {}
         self._last_use = _last_uses(program)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -60,10 +62,24 @@ class GraphNetwork(nn.Module):
         values = self._bind(inputs)
         for node in self.program.nodes:
             values[node.name] = self._call(node, values)
+            if node.name in self._watched:
+                self._seen[node.name] = values[node.name]
             for name in self._last_use[node.name]:
                 del values[name]
         found = tuple(values[name] for name in self.program.outputs)
         return found[0] if len(found) == 1 else found
+
+    def watch(self, names: Collection[str]) -> Mapping[str, Tensor]:
+        """Return a mapping in which every forward pass puts the values of these nodes; of none: stop.
+
+        Raises:
+            ConfigError: the network has no such node.
+        """
+        unknown = set(names) - {node.name for node in self.program.nodes}
+        if unknown:
+            raise ConfigError(f"network: has no value {sorted(unknown)[0]!r}. Its program names them all.")
+        self._watched, self._seen = frozenset(names), {}
+        return self._seen
 
     def tensor(self, name: str) -> Tensor:
         """Return the parameter or buffer at a path of the program."""

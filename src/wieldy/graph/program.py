@@ -97,6 +97,10 @@ class Program:
         """Return this program with other nodes and tensors."""
         return replace(self, nodes=nodes, tensors=tensors)
 
+    def with_outputs(self, outputs: tuple[str, ...]) -> "Program":
+        """Return this program with other values as its outputs."""
+        return replace(self, outputs=outputs)
+
     def to_json(self) -> str:
         """Return the program as JSON; `from_json` reads it back equal."""
         return json.dumps(

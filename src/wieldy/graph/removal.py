@@ -48,6 +48,17 @@ def remove_units(
     return program.with_nodes(tuple(nodes), tensors), kept
 
 
+def remaining(coupling: Coupling, units: Mapping[str, Collection[int]], values: Collection[str]) -> Kept:
+    """Return which indices of each axis of some values stay when `units` go; whole axes are left out."""
+    roots = _roots(coupling, units)
+    return {
+        (name, axis): np.flatnonzero([root not in roots for root in coupling.labels.roots(ids)])
+        for name in values
+        for axis, ids in enumerate(coupling.labels.values[name])
+        if ids is not None
+    }
+
+
 def _roots(coupling: Coupling, units: Mapping[str, Collection[int]]) -> frozenset[int]:
     names = {group.name: group for group in coupling.groups}
     roots: set[int] = set()
