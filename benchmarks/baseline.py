@@ -1,15 +1,19 @@
 """Is our dense baseline as fast as OpenVINO's own? Our lowering against `openvino.convert_model`.
 
-    python benchmarks/baseline.py [--out benchmarks/results]
+    python benchmarks/baseline.py [--processes 7] [--out benchmarks/results]
 
-Both forms of the same torch network, fp32, static shape, same hints, batch 1, timed in turns. Leaves with 1
-where ours takes more than 3 % longer. Writes baseline-TIER.json.
+Both forms of the same torch network, fp32, static shape, same hints, batch 1, timed in turns. Where buffers
+land in memory differs from process to process and stays within one, so each network is measured in several
+processes: the figure is the median of their paired ratios. Leaves with 1 where ours takes more than 3 %
+longer. Writes baseline-TIER.json.
 """
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import torch
@@ -45,30 +49,45 @@ def main() -> int:
     """Time every network in both forms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--processes", type=int, default=7)
     asked = parser.parse_args()
     rows = []
     for name, (build, shape) in SUBJECTS.items():
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:
-            timing = compare(build().eval(), (1, *shape), Path(folder))
-        rows.append({"network": name, "ratio": timing.ratio.model_dump(), "openvino_ms": timing.original_ms})
-        print(f"{name}: {timing.ratio} of convert_model's {timing.original_ms:.3f} ms", flush=True)
+            timings = compare(build().eval(), (1, *shape), Path(folder), asked.processes)
+        rows.append(row(name, timings))
+        print(json.dumps(rows[-1]), flush=True)
     result = {"environment": environment(usable_cores()), "allowed": ALLOWED, "rows": rows}
     path = prepared(asked.out) / f"baseline-{current_tier()}.json"
     write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
-    return int(any(row["ratio"]["value"] > ALLOWED for row in rows))
+    return int(any(row["ratio"] > ALLOWED for row in rows))
 
 
-def compare(model: nn.Module, shape: tuple[int, ...], folder: Path) -> Timing:
-    """Return the timing of ours over OpenVINO's conversion of the same exported network."""
+def row(name: str, timings: list[Timing]) -> dict[str, object]:
+    """Return the median over processes, and how far the processes are apart."""
+    ratios = sorted(timing.ratio.value for timing in timings)
+    return {
+        "network": name,
+        "ratio": statistics.median(ratios),
+        "lowest": ratios[0],
+        "highest": ratios[-1],
+        "openvino_ms": statistics.median(timing.original_ms for timing in timings),
+    }
+
+
+def compare(model: nn.Module, shape: tuple[int, ...], folder: Path, processes: int) -> list[Timing]:
+    """Return timings of ours over OpenVINO's conversion of the same exported network."""
     example = torch.zeros(shape)
     ours = save(trace(model, example), folder / "ours.wieldy")
     exported = torch.export.export(model, (example,))
-    converted = openvino().convert_model(exported)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the converter calls torch by an old name
+        converted = openvino().convert_model(exported)
     converted.reshape(list(shape))
     theirs = folder / "theirs.xml"
     openvino().save_model(converted, theirs, compress_to_fp16=False)
-    return measure(Subject(theirs), Subject(ours), batch=1)
+    return [measure(Subject(theirs), Subject(ours), batch=1) for _ in range(processes)]
 
 
 if __name__ == "__main__":

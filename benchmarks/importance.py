@@ -90,7 +90,7 @@ def point(run: Run, network: GraphNetwork, original: float) -> dict[str, Any]:
     small = apply_plan(network, plan)
     recalibrate(small, run.data.train, seed=run.seed)
     before = evaluate(small, run.data.test, run.data)
-    small = recovered(run, network, small)
+    small = recovered(run, network, plan)
     first = save(network, run.folder / "original.wieldy")
     timing = measure(Subject(first), Subject(save(small, run.folder / "small.wieldy")))
     after = evaluate(small, run.data.test, run.data)
