@@ -1,5 +1,20 @@
-"""How a tensor is stored: the contract between the method that writes it and the kernel that reads it."""
+"""How a tensor is stored: the contract between the method that writes it and the kernel that reads it.
 
-from wieldy.formats import dense
+Each format has the `suffixes` of its parts' names, the `dtypes` that it holds, and `encode`, `decode` and
+`byte_count`.
+"""
 
-FORMATS = {"dense": dense}
+from wieldy.formats.dense import DenseFormat
+from wieldy.formats.sparse import SparseFormat
+
+Format = DenseFormat | SparseFormat
+
+FORMATS: dict[str, Format] = {
+    "dense": DenseFormat(),
+    "csr": SparseFormat(1),
+    "csr_f16": SparseFormat(1, "float16"),
+    "block_4x1": SparseFormat(4),
+    "block_4x1_f16": SparseFormat(4, "float16"),
+    "block_8x1": SparseFormat(8),
+    "block_8x1_f16": SparseFormat(8, "float16"),
+}

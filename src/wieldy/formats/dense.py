@@ -1,6 +1,6 @@
 """Every element, in C order: the format of a tensor that no method has rewritten."""
 
-from math import prod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,21 +9,25 @@ from numpy.typing import NDArray
 DTYPES = {"float32": 4, "int64": 8}
 
 
-def byte_count(shape: tuple[int, ...], dtype: str) -> int:
-    """Return the exact bytes that a tensor takes.
+class DenseFormat:
+    """One part: the array itself."""
 
-    Example:
-        >>> byte_count((2, 3), "float32")
-        24
-    """
-    return prod(shape) * DTYPES[dtype]
+    suffixes = ("",)
+    dtypes = tuple(DTYPES)
 
+    def encode(self, array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the parts to store."""
+        return {"": np.asarray(array, order="C")}  # ascontiguousarray would give a scalar an axis
 
-def encode(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """Return the parts to store: one, the array itself in C order."""
-    return {"": np.asarray(array, order="C")}  # ascontiguousarray would give a scalar an axis
+    def decode(self, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> NDArray[Any]:  # noqa: ARG002
+        """Return the array from its parts; it has a shape of its own."""
+        return parts[""]
 
+    def byte_count(self, array: NDArray[Any]) -> int:
+        """Return the exact bytes of what `encode` yields.
 
-def decode(parts: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the array from its parts."""
-    return parts[""]
+        Example:
+            >>> DenseFormat().byte_count(np.zeros((2, 3), np.float32))
+            24
+        """
+        return array.size * DTYPES[array.dtype.name]

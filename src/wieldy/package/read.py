@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wieldy.package.archive import load, unwrap
 from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, SCHEMA_VERSION, TENSORS, Manifest
 
 MANIFEST_LIMIT_BYTES = 16 << 20
+UNFOLDED_BYTES, UNFOLDED_RATIO = 64 << 20, 256  # what zeros that are not stored may claim
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,15 @@ def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> d
         stored = load_tensors(data)
     except (SafetensorError, KeyError, ValueError) as error:
         raise SchemaError(f"{path}: {TENSORS} is no sound safetensors file ({error}).") from None
-    if set(stored) != set(program.tensors) or set(manifest.formats) != set(program.tensors):
-        raise SchemaError(f"{path}: its tensors must be those that the program names; they differ.")
+    kinds = _kinds(path, program, manifest, stored, len(data))
     tensors = {}
     for name, spec in program.tensors.items():
-        kind = manifest.formats[name]
-        if kind not in FORMATS:
-            raise SchemaError(
-                f"{path}: {name} has the format {kind!r}; known are {', '.join(FORMATS)}. Upgrade wieldy."
-            )
-        array = FORMATS[kind].decode({"": stored[name]})
+        form = FORMATS[kinds[name]]
+        parts = {suffix: stored[name + suffix] for suffix in form.suffixes}
+        try:
+            array = form.decode(parts, tuple(int(size or 0) for size in spec.shape))
+        except SchemaError as error:
+            raise SchemaError(f"{path}: {name}: {error}") from None
         if array.shape != spec.shape or array.dtype.name != spec.dtype:
             raise SchemaError(
                 f"{path}: {name} must be {spec.dtype} {spec.shape}; got {array.dtype.name} {array.shape}."
@@ -123,6 +124,33 @@ def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> d
             raise SchemaError(f"{path}: {name} holds NaN or infinity; weights must be finite.")
         tensors[name] = array
     return tensors
+
+
+def _kinds(
+    path: Path, program: Program, manifest: Manifest, stored: Mapping[str, Any], stored_bytes: int
+) -> Mapping[str, str]:
+    """Return every tensor's format, if what is stored are their parts and they unfold to a sane size."""
+    kinds = manifest.formats
+    unknown = [name for name, kind in kinds.items() if kind not in FORMATS]
+    if unknown:
+        raise SchemaError(
+            f"{path}: {unknown[0]} has the format {kinds[unknown[0]]!r}; known are {', '.join(FORMATS)}. "
+            "Upgrade wieldy."
+        )
+    parts = [name + suffix for name, kind in kinds.items() for suffix in FORMATS[kind].suffixes]
+    if set(kinds) != set(program.tensors) or sorted(parts) != sorted(stored):
+        raise SchemaError(f"{path}: its tensors must be those that the program names; they differ.")
+    unfolded = sum(
+        4 * prod(int(size or 0) for size in program.tensors[name].shape)
+        for name, kind in kinds.items()
+        if kind != "dense"
+    )
+    if unfolded > UNFOLDED_BYTES + UNFOLDED_RATIO * stored_bytes:
+        raise SchemaError(
+            f"{path}: its sparse tensors may unfold to {UNFOLDED_RATIO} times what is stored and "
+            f"{UNFOLDED_BYTES:,} bytes; they claim {unfolded:,} bytes from {stored_bytes:,}."
+        )
+    return kinds
 
 
 def _agree(path: Path, manifest: Manifest, program: Program) -> None:

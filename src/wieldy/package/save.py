@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
 from wieldy.core import digest
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.core.files import write_atomic
 from wieldy.core.version import VERSION
 from wieldy.formats import FORMATS
@@ -39,6 +39,7 @@ def save(
     tiers: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    formats: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `network` to `path` as one package.
 
@@ -49,18 +50,22 @@ def save(
         classes: names of the classes in the order of the outputs.
         tiers: instruction tiers on which its speed was measured.
         mean, std: of the normalisation that inputs went through, for whoever uses the package.
+        formats: how tensors are stored, by name, as in `wieldy.formats.FORMATS`; default: dense.
 
     Returns:
         `path`.
 
     Raises:
         StorageError: the disk is full, or the folder is missing or read-only.
+        ConfigError: `formats` names a tensor or a format that does not exist.
         SchemaError: a tensor is NaN or infinite, of a dtype that packages do not hold, or not of the
             shape that the program states.
 
     Cost: one copy of the weights in memory.
     """
-    data = pack(network, provenance=provenance, classes=classes, tiers=tiers, mean=mean, std=std)
+    data = pack(
+        network, provenance=provenance, classes=classes, tiers=tiers, mean=mean, std=std, formats=formats
+    )
     write_atomic(Path(path), data)
     return Path(path)
 
@@ -73,9 +78,11 @@ def pack(
     tiers: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    formats: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes that `save` would write."""
     program, arrays = network.program, network.arrays()
+    kinds = _formats(program, formats or {})
     stored: dict[str, NDArray[Any]] = {}
     for name, spec in program.tensors.items():
         array = np.asarray(arrays[name])
@@ -87,13 +94,12 @@ def pack(
                 f"{name}: must be {spec.dtype} {spec.shape}, as the program states; "
                 f"got {array.dtype} {array.shape}."
             )
-        for suffix, part in FORMATS["dense"].encode(array).items():
-            stored[name + suffix] = part
+        stored |= _stored(name, array, kinds[name], stored)
     contents = {PROGRAM: program.to_json().encode(), TENSORS: save_tensors(stored)}
     manifest = Manifest(
         wieldy=VERSION,
         parts={name: Part(sha256=digest.of_bytes(data), bytes=len(data)) for name, data in contents.items()},
-        formats=dict.fromkeys(sorted(program.tensors), "dense"),
+        formats=dict(sorted(kinds.items())),
         inputs=tuple(
             InputCard(name=name, shape=spec.shape, dtype=spec.dtype, mean=mean, std=std)
             for name, spec in program.inputs.items()
@@ -105,3 +111,32 @@ def pack(
     )
     text = manifest.model_dump_json(indent=1)
     return wrap(contents | {MANIFEST: text.encode()})
+
+
+def _formats(program: Program, asked: Mapping[str, str]) -> dict[str, str]:
+    """Return every tensor's format."""
+    for name, kind in asked.items():
+        if name not in program.tensors or kind not in FORMATS:
+            raise ConfigError(
+                f"formats: {name!r}: {kind!r} must be a tensor of the network and one of "
+                f"{', '.join(FORMATS)}. `wieldy inspect` names the tensors."
+            )
+    return {name: asked.get(name, "dense") for name in program.tensors}
+
+
+def _stored(
+    name: str, array: NDArray[Any], kind: str, taken: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return the parts of one tensor under the names that they are stored by."""
+    if array.dtype.name not in FORMATS[kind].dtypes:
+        held = " or ".join(FORMATS[kind].dtypes)
+        raise SchemaError(f"{name}: {kind} holds {held}; got {array.dtype}. Store it dense.")
+    try:
+        parts = FORMATS[kind].encode(array)
+    except SchemaError as error:
+        raise SchemaError(f"{name}: {error}") from None
+    named = {name + suffix: part for suffix, part in parts.items()}
+    clash = named.keys() & taken.keys()
+    if clash:
+        raise SchemaError(f"{min(clash)}: names both a tensor and a part of another. Rename the tensor.")
+    return named

@@ -1,0 +1,146 @@
+"""Packages whose tensors are stored without their zeros."""
+
+import json
+import zipfile
+from dataclasses import replace
+
+import byhand
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from wieldy.core import digest
+from wieldy.core.errors import ConfigError, SchemaError
+from wieldy.formats import FORMATS
+from wieldy.graph.program import Spec
+from wieldy.package.archive import NAMES, wrap
+from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS
+from wieldy.package.read import read
+from wieldy.package.save import save
+from wieldy.runtime.session import open as open_package
+
+SPARSE = [name for name in FORMATS if name != "dense"]
+
+
+def holding(array, name="scale"):
+    """A network with one tensor, of any shape."""
+    network = byhand.adder()
+    program = replace(network.program, tensors={name: Spec(array.shape, array.dtype.name)})
+    return byhand.ByHand(program, {name: array})
+
+
+def half_zero():
+    """A convolutional network, half of whose weights are zero, in numbers that float16 holds."""
+    network = byhand.conv_net()
+    weight = network.tensors["conv.weight"]
+    kept = np.random.default_rng(0).random(weight.shape) < 0.5
+    sparse = (weight.astype(np.float16) * kept).astype(np.float32)
+    return byhand.ByHand(network.program, network.tensors | {"conv.weight": sparse})
+
+
+@pytest.mark.parametrize("kind", SPARSE)
+def test_a_package_computes_the_same_however_its_tensors_are_stored(kind, tmp_path):
+    network = half_zero()
+    dense = save(network, tmp_path / "dense.wieldy")
+    sparse = save(network, tmp_path / "sparse.wieldy", formats={"conv.weight": kind})
+    assert read(sparse).manifest.formats["conv.weight"] == kind
+    (spec,) = network.program.inputs.values()
+    x = np.random.default_rng(1).normal(size=(2, *spec.shape[1:])).astype(np.float32)
+    np.testing.assert_array_equal(open_package(sparse)(x), open_package(dense)(x))
+
+
+def test_the_file_shrinks_by_what_the_format_counts(tmp_path):
+    array = np.random.default_rng(0).normal(size=(64, 640)).astype(np.float32)
+    array[np.random.default_rng(1).random(array.shape) < 0.9] = 0
+    sizes = {}
+    for kind in ("dense", "csr", "csr_f16"):
+        path = save(holding(array), tmp_path / f"{kind}.wieldy", formats={"scale": kind})
+        with zipfile.ZipFile(path) as archive:
+            sizes[kind] = sum(part.nbytes for part in load_tensors(archive.read(TENSORS)).values())
+    assert sizes == {kind: FORMATS[kind].byte_count(array) for kind in sizes}
+    assert sizes["csr"] <= 0.20 * sizes["dense"]
+    assert sizes["csr_f16"] <= 0.12 * sizes["dense"]
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        ({"scal": "csr"}, "formats: 'scal': 'csr' must be a tensor of the network"),
+        ({"scale": "bsr"}, "formats: 'scale': 'bsr' must be .* one of dense, csr"),
+    ],
+)
+def test_rejects_formats_that_do_not_exist(formats, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        save(byhand.adder(), tmp_path / "net.wieldy", formats=formats)
+    assert not (tmp_path / "net.wieldy").exists()
+
+
+def test_rejects_whole_numbers_in_a_sparse_format(tmp_path):
+    with pytest.raises(SchemaError, match=r"scale: csr holds float32; got int64\. Store it dense"):
+        save(holding(np.arange(3)), tmp_path / "net.wieldy", formats={"scale": "csr"})
+
+
+def test_rejects_a_value_too_large_for_its_format_by_name(tmp_path):
+    with pytest.raises(SchemaError, match="scale: sparse: float16 holds magnitudes up to 65504"):
+        save(holding(np.float32([[1e6]])), tmp_path / "net.wieldy", formats={"scale": "csr_f16"})
+
+
+def test_rejects_a_part_that_takes_the_name_of_a_tensor(tmp_path):
+    network = holding(np.ones((2, 2), np.float32))
+    program = replace(
+        network.program, tensors=dict(network.program.tensors) | {"scale.gaps": Spec((1,), "float32")}
+    )
+    clashing = byhand.ByHand(program, network.tensors | {"scale.gaps": np.ones(1, np.float32)})
+    with pytest.raises(SchemaError, match=r"scale\.gaps: names both a tensor and a part of another"):
+        save(clashing, tmp_path / "net.wieldy", formats={"scale.gaps": "dense", "scale": "csr"})
+
+
+@pytest.fixture
+def contents(tmp_path):
+    """The parts of a sound sparse package, to be altered."""
+    path = save(half_zero(), tmp_path / "sound.wieldy", formats={"conv.weight": "csr"})
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in NAMES}
+
+
+def rewritten(path, contents, tensors=None, program=None):
+    """Write altered parts with digests that fit them."""
+    parts = {
+        PROGRAM: json.dumps(program).encode() if program else contents[PROGRAM],
+        TENSORS: save_tensors(tensors) if tensors else contents[TENSORS],
+    }
+    manifest = json.loads(contents[MANIFEST])
+    manifest["parts"] = {
+        name: {"sha256": digest.of_bytes(data), "bytes": len(data)} for name, data in parts.items()
+    }
+    path.write_bytes(wrap(parts | {MANIFEST: json.dumps(manifest).encode()}))
+    return path
+
+
+def test_a_missing_part_is_refused(contents, tmp_path):
+    tensors = load_tensors(contents[TENSORS])
+    del tensors["conv.weight.counts"]
+    with pytest.raises(SchemaError, match="tensors must be those that the program names"):
+        read(rewritten(tmp_path / "net.wieldy", contents, tensors))
+
+
+def test_parts_that_contradict_each_other_are_refused_by_name(contents, tmp_path):
+    tensors = load_tensors(contents[TENSORS])
+    tensors["conv.weight.gaps"] = tensors["conv.weight.gaps"] + np.uint8(100)
+    with pytest.raises(SchemaError, match=r"net\.wieldy: conv\.weight: sparse: a column must be below"):
+        read(rewritten(tmp_path / "net.wieldy", contents, tensors))
+
+
+def test_values_that_are_not_finite_are_refused(contents, tmp_path):
+    tensors = load_tensors(contents[TENSORS])
+    tensors["conv.weight.values"][0, 0] = np.nan
+    with pytest.raises(SchemaError, match=r"conv\.weight holds NaN or infinity"):
+        read(rewritten(tmp_path / "net.wieldy", contents, tensors))
+
+
+def test_a_tensor_that_would_unfold_to_terabytes_is_refused_before_it_does(contents, tmp_path):
+    program = json.loads(contents[PROGRAM])
+    program["tensors"]["conv.weight"]["shape"] = [4, 2**40]
+    with pytest.raises(SchemaError, match=r"may unfold to 256 times what is stored .* claim 17,592"):
+        read(rewritten(tmp_path / "net.wieldy", contents, program=program))
