@@ -11,7 +11,7 @@ import wieldy.methods.prune
 from wieldy.compress.apply import apply_plan
 from wieldy.compress.load import load
 from wieldy.core.errors import ConfigError, DataError, WieldyError
-from wieldy.core.records import Plan
+from wieldy.core.records import Change, Plan, Refused
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
@@ -25,6 +25,8 @@ from wieldy.stats.collect import Stats, collect
 
 SCORES = [kind for kind, method in METHODS.items() if method.shape == "score"]
 every_method = pytest.mark.parametrize("kind", METHODS, ids=lambda kind: METHODS[kind].name)
+TRANSFORMS = [kind for kind, method in METHODS.items() if method.shape == "transform"]
+every_transform = pytest.mark.parametrize("kind", TRANSFORMS, ids=lambda kind: METHODS[kind].name)
 every_score = pytest.mark.parametrize("kind", SCORES, ids=lambda kind: METHODS[kind].name)
 
 
@@ -62,7 +64,7 @@ def test_names_differ() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"magnitude, taylor, random; got 'tailor'"):
+    with pytest.raises(ConfigError, match=r"magnitude, taylor, random, zeros; got 'tailor'"):
         by_name("tailor")
 
 
@@ -157,3 +159,22 @@ def test_what_is_saved_after_removal_runs_as_the_network_does(
         again = load(path)(torch.from_numpy(x)).numpy()
     np.testing.assert_array_equal(again, wanted)
     np.testing.assert_allclose(open_package(path)(x), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@every_transform
+def test_a_transform_accounts_for_every_layer_of_its_scope_once(kind: type[MethodConfig]) -> None:
+    network = tiny.traced()
+    found = list(METHODS[kind].apply(network, ("conv2", "fc"), Stats(), kind()))
+    assert [item.layer for item in found] == ["conv2", "fc"]
+    assert all(isinstance(item, Change | Refused) and item.method == METHODS[kind].name for item in found)
+
+
+@every_transform
+def test_a_transform_alters_nothing_outside_its_scope_and_does_the_same_twice(
+    kind: type[MethodConfig],
+) -> None:
+    one, two, before = tiny.traced(), tiny.traced(), tiny.state(tiny.traced())
+    for network in (one, two):
+        list(METHODS[kind].apply(network, ("conv2",), Stats(), kind(seed=3)))
+    assert tiny.state(one) == tiny.state(two)
+    assert {name for name, data in tiny.state(one).items() if data != before[name]} == {"conv2.weight"}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import MethodConfig
-from wieldy.methods.prune import magnitude, random, taylor
+from wieldy.methods.prune import magnitude, random, taylor, zeros
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ METHODS: dict[type[MethodConfig], Method] = {
     magnitude.MagnitudeConfig: Method("magnitude", "score", magnitude.score),
     taylor.TaylorConfig: Method("taylor", "score", taylor.score, needs_stats=True, in_loss=True),
     random.RandomConfig: Method("random", "score", random.score),
+    zeros.ZerosConfig: Method(zeros.NAME, "transform", zeros.apply),
 }
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
-from wieldy.core.errors import DataError
+from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Plan
 from wieldy.core.rng import MAX_SEED, derive
@@ -62,6 +62,7 @@ def rank(network: GraphNetwork, stats: Stats, method: MethodConfig) -> Ranking:
     throughout a group) would let the cost alone decide.
 
     Raises:
+        ConfigError: the method gives no importances of channels.
         DataError: a score is NaN, infinite or negative.
     """
     sizes = {group.name: group.size for group in couple(network.program).groups}
@@ -112,7 +113,12 @@ def rank_in_rounds(
 def ranked(
     network: GraphNetwork, data: Data, method: MethodConfig, *, progress: Progress | None = None
 ) -> Ranking:
-    """Order all channels the way a run does: in rounds where a method looks at data, at once otherwise."""
+    """Order all channels the way a run does: in rounds where a method looks at data, at once otherwise.
+
+    Raises:
+        ConfigError: the method gives no importances of channels.
+        DataError: a score is NaN, infinite or negative.
+    """
     if METHODS[type(method)].needs_stats:
         return rank_in_rounds(network, data, method, progress=progress)
     return rank(network, Stats(), method)
@@ -144,8 +150,14 @@ def _cheapest_first(
     What is one channel wide couples no more: it may be broadcast, and a grouped convolution of one group is
     a dense one.
     """
-    coupling = couple(network.program)
     entry = METHODS[type(method)]
+    if entry.shape != "score":
+        scores = ", ".join(other.name for other in METHODS.values() if other.shape == "score")
+        raise ConfigError(
+            f"method: {entry.name!r} is a {entry.shape} and ranks no channels, which a plan needs. "
+            f"Use one of {scores}."
+        )
+    coupling = couple(network.program)
     found: list[tuple[float, int, str, int]] = []
     for group in coupling.groups:
         if group.size < 2 or sizes.get(group.name) != group.size:

@@ -1,0 +1,132 @@
+"""Small weights become zero: each for itself, or columns of a block of output channels together.
+
+Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks", NIPS
+2015, section 3 (weights below a threshold go). Score of a weight: its magnitude; of a block's column: the
+root of its mean square over the rows that it has. With scope "layer" every layer loses the same share, with
+"network" one threshold holds for all of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wieldy.core.errors import ConfigError, DataError
+from wieldy.core.records import Change, Refused
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.contract import MethodConfig
+from wieldy.stats.collect import WEIGHTED, Stats
+
+NAME = "zeros"
+
+
+class ZerosConfig(MethodConfig):
+    """How many weights go, and what goes together."""
+
+    sparsity: float = Field(default=0.9, ge=0, le=1)  # share of blocks' columns that become zero
+    block: Literal[1, 4, 8] = 1  # output channels that share a pattern
+    scope: Literal["layer", "network"] = "layer"
+
+
+def block_scores(weight: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """Map (rows, ...) to (block rows, columns): roots of mean squares; a last block may have fewer rows.
+
+    Example:
+        >>> block_scores(np.array([[3.0, 0.0], [-3.0, 0.0], [2.0, 1.0]]), 2).tolist()
+        [[3.0, 0.0], [2.0, 1.0]]
+    """
+    squares = np.square(weight.reshape(len(weight), -1))
+    edges = np.arange(0, len(squares), block)
+    rows = np.minimum(block, len(squares) - edges)
+    return np.asarray(np.sqrt(np.add.reduceat(squares, edges, axis=0) / rows[:, None]))
+
+
+def smallest(scores: Sequence[NDArray[np.float64]], sparsity: float) -> list[NDArray[np.bool_]]:
+    """Return which entries go: the smallest round(sparsity * total) of all arrays; ties go by position.
+
+    Example:
+        >>> [mask.tolist() for mask in smallest([np.array([3.0, 1.0]), np.array([2.0, 9.0])], 0.5)]
+        [[False, True], [True, False]]
+    """
+    flat = np.concatenate([score.ravel() for score in scores])
+    goes = np.zeros(flat.size, bool)
+    goes[np.argsort(flat, kind="stable")[: round(sparsity * flat.size)]] = True
+    parts = np.split(goes, np.cumsum([score.size for score in scores])[:-1])
+    return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def apply(
+    network: GraphNetwork,
+    scope: Sequence[str],
+    stats: Stats,  # noqa: ARG001
+    config: ZerosConfig,
+) -> Iterator[Change | Refused]:
+    """Set weights of the layers in `scope` to zero, in place, and account for each layer.
+
+    Raises:
+        ConfigError: `scope` names a layer that has no weights here.
+        DataError: a weight is NaN or infinite.
+    """
+    tensors = weighted(network, scope)
+    scores = {}
+    for layer, tensor in tensors.items():
+        weight = network.tensor(tensor).detach().double().numpy()
+        if not np.isfinite(weight).all():
+            raise DataError(f"zeros: {tensor} holds NaN or infinity. Check the weights.")
+        if weight.ndim == 4 and weight.shape[1] == 1 and _groups(network, layer) > 1:
+            yield Refused(layer=layer, method=NAME, reason="depthwise convolutions run dense")
+        else:
+            scores[layer] = block_scores(weight, config.block)
+    for layer, goes in _masks(scores, config).items():
+        yield _zero(network, layer, tensors[layer], goes, config)
+
+
+def weighted(network: GraphNetwork, scope: Sequence[str]) -> dict[str, str]:
+    """Return the weight of each layer in `scope`, in the order of the program; shared ones once."""
+    found: dict[str, str] = {}
+    for node in network.program.nodes:
+        if (
+            node.op in WEIGHTED
+            and node.layer in scope
+            and (tensor := next(node.stored())) not in found.values()
+        ):
+            found[node.layer] = tensor
+    layers = {node.layer for node in network.program.nodes if node.op in WEIGHTED}
+    unknown = [name for name in scope if name not in layers]
+    if unknown:
+        raise ConfigError(
+            f"zeros: {unknown[0]!r} is no layer with weights. Layers are {', '.join(sorted(layers))}."
+        )
+    return found
+
+
+def _groups(network: GraphNetwork, layer: str) -> int:
+    node = next(node for node in network.program.nodes if node.layer == layer and node.op in WEIGHTED)
+    groups = node.inputs.get("groups", 1)
+    assert isinstance(groups, int)
+    return groups
+
+
+def _masks(scores: dict[str, NDArray[np.float64]], config: ZerosConfig) -> dict[str, NDArray[np.bool_]]:
+    if config.scope == "network" and scores:
+        return dict(zip(scores, smallest(list(scores.values()), config.sparsity), strict=True))
+    return {layer: smallest([score], config.sparsity)[0] for layer, score in scores.items()}
+
+
+def _zero(
+    network: GraphNetwork, layer: str, tensor: str, goes: NDArray[np.bool_], config: ZerosConfig
+) -> Change:
+    weight = network.tensor(tensor)
+    before = int(torch.count_nonzero(weight))
+    rows = np.repeat(goes, config.block, axis=0)[: len(weight)].reshape(weight.shape)
+    with torch.no_grad():
+        weight.masked_fill_(torch.from_numpy(rows), 0.0)
+    after = int(torch.count_nonzero(weight))
+    size = {"weights": weight.numel()}
+    return Change(
+        layer=layer, method=NAME, before=size | {"nonzero": before}, after=size | {"nonzero": after},
+        seed=config.seed,
+    )  # fmt: skip
