@@ -1,0 +1,102 @@
+"""Zeros that survive training: a mask after every step, and a schedule by which they come.
+
+Source of the schedule: Zhu, Gupta, "To prune, or not to prune", arXiv 1710.01878, section 3, equation 1, from
+no zeros at the start: sparsity at time t = final * (1 - (1 - (t - begin) / (end - begin))^3).
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from wieldy.core.config import Frozen
+from wieldy.core.errors import ConfigError
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.contract import Hook, Step
+from wieldy.methods.prune.zeros import ZerosConfig, apply, weighted
+from wieldy.stats.collect import Stats
+
+
+class Schedule(Frozen):
+    """When zeros come, in shares of all training steps."""
+
+    begin: float = Field(default=0.0, ge=0, lt=1)
+    end: float = Field(default=0.5, ge=0, le=1)  # the rest is for what remains to settle
+    rounds: int = Field(default=20, ge=1)
+
+
+class Mask(Hook):
+    """Keeps weights at zero while the others train.
+
+    Weights of the layers that are zero when training begins stay zero. With `config` more become zero on the
+    way, by magnitude, until its sparsity is reached; what became zero never comes back.
+
+    Args:
+        layers: whose weights are masked.
+        config: which weights become zero, and how many in the end; None: none.
+        schedule: when.
+
+    Raises:
+        ConfigError: the schedule ends before it begins, or, from `attach`, the network is not traced or
+            lacks a layer.
+    """
+
+    def __init__(
+        self, layers: tuple[str, ...], config: ZerosConfig | None = None, schedule: Schedule | None = None
+    ) -> None:
+        self.layers = layers
+        self.config = config
+        self.schedule = schedule or Schedule()
+        if self.schedule.end <= self.schedule.begin:
+            raise ConfigError(
+                f"Mask: the schedule must end after it begins; got {self.schedule.begin} and "
+                f"{self.schedule.end}."
+            )
+        self._masks: dict[str, Tensor] = {}
+        self._done = 0
+
+    def attach(self, network: nn.Module) -> None:
+        """Note which weights are zero."""
+        self._done = 0
+        self._note(_traced(network))
+
+    def after_step(self, step: Step) -> None:
+        """Let more weights become zero if it is time, and put those back that the optimiser moved."""
+        network = _traced(step.network)
+        self._mask(network)
+        due = self._due((step.index + 1) / step.total)
+        if self.config is not None and due > self._done:
+            self._done = due
+            sparsity = sparsity_at(due / self.schedule.rounds, self.config.sparsity)
+            config = self.config.model_copy(update={"sparsity": sparsity})
+            list(apply(network, self.layers, Stats(), config))
+            self._note(network)
+
+    def _due(self, time: float) -> int:
+        """How many of the schedule's rounds are over."""
+        share = (time - self.schedule.begin) / (self.schedule.end - self.schedule.begin)
+        return int(self.schedule.rounds * min(1.0, max(0.0, share)) + 1e-9)
+
+    def _note(self, network: GraphNetwork) -> None:
+        tensors = weighted(network, self.layers).values()
+        self._masks = {name: network.tensor(name).detach() != 0 for name in tensors}
+
+    @torch.no_grad()
+    def _mask(self, network: GraphNetwork) -> None:
+        for name, mask in self._masks.items():
+            network.tensor(name).mul_(mask)
+
+
+def sparsity_at(share: float, final: float) -> float:
+    """Return the sparsity when `share` of the schedule is over.
+
+    Example:
+        >>> [round(sparsity_at(share, 0.9), 4) for share in (0, 0.5, 1)]
+        [0.0, 0.7875, 0.9]
+    """
+    return final * (1 - (1 - share) ** 3)
+
+
+def _traced(network: nn.Module) -> GraphNetwork:
+    if not isinstance(network, GraphNetwork):
+        raise ConfigError(f"Mask: needs a traced network; got {type(network).__name__}. Use wieldy.trace.")
+    return network
