@@ -3,11 +3,10 @@
 import json
 import os
 import statistics
-import subprocess
-import sys
 
 import byhand
 import pytest
+from processes import in_a_process
 
 import wieldy
 from wieldy.package.save import save
@@ -17,15 +16,9 @@ BUDGET_SECONDS = 0.2
 
 def run(code, *arguments, **environment):
     """Run code in a fresh process and return the JSON that it prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return json.loads(done.stdout.splitlines()[-1])
+    lines, said = in_a_process(code, *arguments, **environment)
+    assert said == ""
+    return json.loads(lines[-1])
 
 
 SECONDS = """

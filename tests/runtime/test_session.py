@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 
@@ -8,6 +5,7 @@ import byhand
 import numpy as np
 import pytest
 import torch
+from processes import in_a_process
 
 from wieldy.core.errors import ConfigError, NotAPackageError, SchemaError, ShapeError
 from wieldy.graph.program import Node
@@ -204,18 +202,6 @@ def test_layers_that_do_not_fit_each_other_are_refused(tmp_path):
         run(images(1))
 
 
-def in_a_process(code, *arguments, **environment):
-    """Run code in a fresh process and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
 TIERS = """
 import sys
 import numpy as np
@@ -239,7 +225,7 @@ LESSER = [tier for tier in available_tiers() if tier in CAPS and tier != current
 
 @pytest.mark.skipif("avx2" not in LESSER, reason="this CPU has no tier above avx2")
 def test_a_tier_holds_for_the_whole_process(path):
-    lines = in_a_process(TIERS, path, "avx2", current_tier())
+    lines, _ = in_a_process(TIERS, path, "avx2", current_tier())
     assert lines[0].startswith("tier: must be one of")
     assert lines[1] == "precision: bf16 is not native on the tier 'avx2' of this CPU; use f32."
     assert lines[2] == lines[3]
@@ -269,6 +255,7 @@ print(len(names), wieldy.open(sys.argv[1], threads=1)(np.ones((2, 1, 6, 6), np.f
 
 
 def test_a_package_opens_and_runs_on_the_base_install(path):
-    ((count, *shape),) = (line.split(maxsplit=1) for line in in_a_process(WITHOUT_TORCH, path))
+    lines, _ = in_a_process(WITHOUT_TORCH, path)
+    ((count, *shape),) = (line.split(maxsplit=1) for line in lines)
     assert int(count) > 20
     assert shape == ["(2, 3)"]

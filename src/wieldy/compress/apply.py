@@ -52,6 +52,4 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
 def _widths(node: Node, program: Program) -> dict[str, int]:
     """Channels out and in of a layer."""
     out_channels, per_group = (int(size or 0) for size in program.tensors[next(node.stored())].shape[:2])
-    groups = node.inputs.get("groups", 1)
-    assert isinstance(groups, int)
-    return {"out_channels": out_channels, "in_channels": per_group * groups}
+    return {"out_channels": out_channels, "in_channels": per_group * node.groups}

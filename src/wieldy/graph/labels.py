@@ -131,7 +131,7 @@ def _conv(labels: Labels, node: Node) -> AxisIds:
     assert isinstance(weight, Stored)
     shape = labels.program.tensors[weight.name].shape
     out_channels, width = int(shape[0] or 0), int(shape[1] or 0)
-    groups = int(node.inputs["groups"])  # type: ignore[arg-type]
+    groups = node.groups
     source = _input(labels, node)[1]
     produced = labels.axis(weight.name, 0, out_channels)
     _bias(labels, node, produced)

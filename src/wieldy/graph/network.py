@@ -164,6 +164,17 @@ class GraphNetwork(nn.Module):
         return value
 
 
+def need_traced(network: nn.Module, asker: str) -> GraphNetwork:
+    """Return `network` as what it has to be.
+
+    Raises:
+        ConfigError: it is any other module.
+    """
+    if not isinstance(network, GraphNetwork):
+        raise ConfigError(f"{asker}: needs a traced network; got {type(network).__name__}. Use wieldy.trace.")
+    return network
+
+
 def operator(op: str) -> Callable[..., Tensor]:
     """Return torch's operator for an overload of the allow-list."""
     _, name, overload = op.split(".")
@@ -209,10 +220,8 @@ def _last_uses(program: Program) -> dict[str, list[str]]:
 def _refresh(leaf: nn.Module, node: Node) -> None:
     """Bring a leaf's own attributes up to date with its tensors."""
     if isinstance(leaf, nn.Conv2d):
-        groups = node.inputs["groups"]
-        assert isinstance(groups, int)
-        leaf.groups = groups
-        leaf.out_channels, leaf.in_channels = leaf.weight.shape[0], leaf.weight.shape[1] * groups
+        leaf.groups = node.groups
+        leaf.out_channels, leaf.in_channels = leaf.weight.shape[0], leaf.weight.shape[1] * node.groups
     elif isinstance(leaf, nn.Linear):
         leaf.out_features, leaf.in_features = leaf.weight.shape
     elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):

@@ -61,6 +61,13 @@ class Node:
         """The name under which a person knows this node: its module's, or its own."""
         return self.module or self.name
 
+    @property
+    def groups(self) -> int:
+        """Into how many groups a convolution splits its channels; 1 for every other operator."""
+        groups = self.inputs.get("groups", 1)
+        assert isinstance(groups, int)
+        return groups
+
 
 @dataclass(frozen=True)
 class Spec:

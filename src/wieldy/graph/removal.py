@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wieldy.core.errors import ConfigError
 from wieldy.graph.coupling import Axis, Coupling, unit_roots
-from wieldy.graph.labels import AxisIds
+from wieldy.graph.labels import AxisIds, Ids, Labels
 from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec
 
 Kept = dict[Axis, NDArray[np.intp]]
@@ -30,10 +30,10 @@ def remove_units(
     roots = _roots(coupling, units)
     labels = coupling.labels
 
-    def stays(ids: NDArray[np.int64]) -> NDArray[np.intp]:
-        return np.flatnonzero([root not in roots for root in labels.roots(ids)])
+    def stays(ids: Ids) -> NDArray[np.intp]:
+        return _stays(labels, ids, roots)
 
-    kept = {axis: index for axis, ids in labels.tensors.items() if len(index := stays(ids)) < len(ids)}
+    kept = _kept(labels, labels.tensors, roots)
     tensors = {
         name: replace(spec, shape=tuple(_size(kept, (name, k), size) for k, size in enumerate(spec.shape)))
         for name, spec in program.tensors.items()
@@ -50,13 +50,23 @@ def remove_units(
 
 def remaining(coupling: Coupling, units: Mapping[str, Collection[int]], values: Collection[str]) -> Kept:
     """Return which indices of each axis of some values stay when `units` go; whole axes are left out."""
-    roots = _roots(coupling, units)
-    return {
-        (name, axis): np.flatnonzero([root not in roots for root in coupling.labels.roots(ids)])
+    labels = coupling.labels
+    axes = {
+        (name, axis): ids
         for name in values
-        for axis, ids in enumerate(coupling.labels.values[name])
+        for axis, ids in enumerate(labels.values[name])
         if ids is not None
     }
+    return _kept(labels, axes, _roots(coupling, units))
+
+
+def _kept(labels: Labels, axes: Mapping[Axis, Ids], roots: Collection[int]) -> Kept:
+    """Return the indices that stay, of each axis that loses some."""
+    return {axis: index for axis, ids in axes.items() if len(index := _stays(labels, ids, roots)) < len(ids)}
+
+
+def _stays(labels: Labels, ids: Ids, roots: Collection[int]) -> NDArray[np.intp]:
+    return np.flatnonzero([root not in roots for root in labels.roots(ids)])
 
 
 def _roots(coupling: Coupling, units: Mapping[str, Collection[int]]) -> frozenset[int]:
@@ -91,7 +101,7 @@ def _follow(
     """Return the node's arguments with the widths that they spell out brought up to date."""
     if node.op == "aten.reshape.default":
         return dict(node.inputs) | {"shape": tuple(-1 if size is None else size for size in shape)}
-    if node.op == "aten.conv2d.default" and node.inputs["groups"] != 1:
+    if node.groups != 1:
         source, weight = node.inputs["input"], next(node.stored())
         assert isinstance(source, Ref)
         width, per_group = shapes[source.name][1], tensors[weight].shape[1]
@@ -102,7 +112,7 @@ def _follow(
 
 
 def keep_indices(array: NDArray[Any], name: str, kept: Kept) -> NDArray[Any]:
-    """Return the rows and columns of one stored tensor that stay."""
+    """Return the part of one stored tensor or value that stays."""
     for (tensor, axis), index in kept.items():
         if tensor == name:
             array = np.take(array, index, axis=axis)

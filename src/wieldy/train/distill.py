@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wieldy.core.errors import ConfigError, ShapeError
-from wieldy.graph.network import GraphNetwork
+from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.methods.contract import Hook, Step
 from wieldy.train.features import Features, distance
 from wieldy.train.layout import channels_last
@@ -65,13 +65,8 @@ class Distill(Hook):
 
     def attach(self, network: nn.Module) -> None:
         """Watch the student's own values."""
-        if self.features is None:
-            return
-        if not isinstance(network, GraphNetwork):
-            raise ConfigError(
-                f"Distill: features need a traced network; got {type(network).__name__}. Use wieldy.trace."
-            )
-        self._seen = network.watch(self.features.names)
+        if self.features is not None:
+            self._seen = need_traced(network, "Distill with features").watch(self.features.names)
 
     def penalty(self, step: Step) -> Tensor:
         """Return weight * T^2 * KL(teacher || student) of this batch, and the features' part if asked."""

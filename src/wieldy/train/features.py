@@ -15,7 +15,7 @@ from torch import Tensor
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import DROPOUTS, GraphNetwork
 from wieldy.graph.program import Program
-from wieldy.graph.removal import Kept, remaining
+from wieldy.graph.removal import Kept, keep_indices, remaining
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,7 @@ class Features:
 
     def of_student(self, value: Tensor, name: str) -> Tensor:
         """Cut one of the teacher's values down to what the student has of it."""
-        for (kept_name, axis), index in self.kept.items():
-            if kept_name == name:
-                value = value.index_select(axis, torch.from_numpy(index))
-        return value
+        return torch.from_numpy(keep_indices(value.numpy(), name, self.kept))
 
 
 def stage_features(network: GraphNetwork, removed: Mapping[str, Collection[int]]) -> Features:

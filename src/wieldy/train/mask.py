@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
-from wieldy.graph.network import GraphNetwork
+from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.methods.contract import Hook, Step
 from wieldy.methods.prune.zeros import ZerosConfig, apply, weighted
 from wieldy.stats.collect import Stats
@@ -52,20 +52,17 @@ class Mask(Hook):
                 f"{self.schedule.end}."
             )
         self._masks: dict[str, Tensor] = {}
-        self._done = 0
 
     def attach(self, network: nn.Module) -> None:
         """Note which weights are zero."""
-        self._done = 0
-        self._note(_traced(network))
+        self._note(need_traced(network, "Mask"))
 
     def after_step(self, step: Step) -> None:
         """Let more weights become zero if it is time, and put those back that the optimiser moved."""
-        network = _traced(step.network)
+        network = need_traced(step.network, "Mask")
         self._mask(network)
         due = self._due((step.index + 1) / step.total)
-        if self.config is not None and due > self._done:
-            self._done = due
+        if self.config is not None and due > self._due(step.index / step.total):
             sparsity = sparsity_at(due / self.schedule.rounds, self.config.sparsity)
             config = self.config.model_copy(update={"sparsity": sparsity})
             list(apply(network, self.layers, Stats(), config))
@@ -77,7 +74,7 @@ class Mask(Hook):
         return int(self.schedule.rounds * min(1.0, max(0.0, share)) + 1e-9)
 
     def _note(self, network: GraphNetwork) -> None:
-        tensors = weighted(network, self.layers).values()
+        tensors = [next(node.stored()) for node in weighted(network, self.layers)]
         self._masks = {name: network.tensor(name).detach() != 0 for name in tensors}
 
     @torch.no_grad()
@@ -94,9 +91,3 @@ def sparsity_at(share: float, final: float) -> float:
         [0.0, 0.7875, 0.9]
     """
     return final * (1 - (1 - share) ** 3)
-
-
-def _traced(network: nn.Module) -> GraphNetwork:
-    if not isinstance(network, GraphNetwork):
-        raise ConfigError(f"Mask: needs a traced network; got {type(network).__name__}. Use wieldy.trace.")
-    return network

@@ -17,6 +17,7 @@ from pydantic import Field
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.program import Node
 from wieldy.methods.contract import MethodConfig
 from wieldy.stats.collect import WEIGHTED, Stats
 
@@ -70,44 +71,35 @@ def apply(
         ConfigError: `scope` names a layer that has no weights here.
         DataError: a weight is NaN or infinite.
     """
-    tensors = weighted(network, scope)
+    tensors: dict[str, str] = {}
     scores = {}
-    for layer, tensor in tensors.items():
+    for node in weighted(network, scope):
+        layer, tensor = node.layer, next(node.stored())
         weight = network.tensor(tensor).detach().double().numpy()
         if not np.isfinite(weight).all():
             raise DataError(f"zeros: {tensor} holds NaN or infinity. Check the weights.")
-        if weight.ndim == 4 and weight.shape[1] == 1 and _groups(network, layer) > 1:
+        if node.groups > 1 and weight.shape[1] == 1:
             yield Refused(layer=layer, method=NAME, reason="depthwise convolutions run dense")
         else:
-            scores[layer] = block_scores(weight, config.block)
+            tensors[layer], scores[layer] = tensor, block_scores(weight, config.block)
     for layer, goes in _masks(scores, config).items():
         yield _zero(network, layer, tensors[layer], goes, config)
 
 
-def weighted(network: GraphNetwork, scope: Sequence[str]) -> dict[str, str]:
-    """Return the weight of each layer in `scope`, in the order of the program; shared ones once."""
-    found: dict[str, str] = {}
-    for node in network.program.nodes:
-        if (
-            node.op in WEIGHTED
-            and node.layer in scope
-            and (tensor := next(node.stored())) not in found.values()
-        ):
-            found[node.layer] = tensor
-    layers = {node.layer for node in network.program.nodes if node.op in WEIGHTED}
+def weighted(network: GraphNetwork, scope: Sequence[str]) -> list[Node]:
+    """Return the nodes of the layers in `scope`, in the program's order; of a shared weight the first."""
+    nodes = [node for node in network.program.nodes if node.op in WEIGHTED]
+    layers = {node.layer for node in nodes}
     unknown = [name for name in scope if name not in layers]
     if unknown:
         raise ConfigError(
             f"zeros: {unknown[0]!r} is no layer with weights. Layers are {', '.join(sorted(layers))}."
         )
-    return found
-
-
-def _groups(network: GraphNetwork, layer: str) -> int:
-    node = next(node for node in network.program.nodes if node.layer == layer and node.op in WEIGHTED)
-    groups = node.inputs.get("groups", 1)
-    assert isinstance(groups, int)
-    return groups
+    first: dict[str, Node] = {}
+    for node in nodes:
+        if node.layer in scope:
+            first.setdefault(next(node.stored()), node)
+    return list(first.values())
 
 
 def _masks(scores: dict[str, NDArray[np.float64]], config: ZerosConfig) -> dict[str, NDArray[np.bool_]]:
