@@ -47,7 +47,7 @@ def test_a_package_computes_the_same_however_its_tensors_are_stored(kind, tmp_pa
     assert read(sparse).manifest.formats["conv.weight"] == kind
     (spec,) = network.program.inputs.values()
     x = np.random.default_rng(1).normal(size=(2, *spec.shape[1:])).astype(np.float32)
-    np.testing.assert_array_equal(open_package(sparse)(x), open_package(dense)(x))
+    np.testing.assert_allclose(open_package(sparse)(x), open_package(dense)(x), rtol=1e-5)  # other kernels
 
 
 def test_the_file_shrinks_by_what_the_format_counts(tmp_path):

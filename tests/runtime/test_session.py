@@ -142,9 +142,9 @@ def compiled(monkeypatch):
     sizes = []
     original = module.lower
 
-    def counted(program, tensors, batch):
+    def counted(program, tensors, batch, zeros):
         sizes.append(batch)
-        return original(program, tensors, batch)
+        return original(program, tensors, batch, zeros)
 
     monkeypatch.setattr(module, "lower", counted)
     return sizes

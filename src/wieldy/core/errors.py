@@ -93,6 +93,10 @@ class TierError(InputError):
     """An instruction set was asked for that cannot be had in this process."""
 
 
+class KernelError(InputError):
+    """A compiled kernel is missing, or this CPU cannot run the variant asked for."""
+
+
 class VerdictError(WieldyError):
     """A goal was not met, or a verdict changed."""
 

@@ -20,6 +20,7 @@ from wieldy.package.read import read
 from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.lower import lower
 from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_pairs
+from wieldy.runtime.zeros import zeros_of
 
 PROFILE_WARM = 10
 PROFILE_RUNS = 60
@@ -121,7 +122,8 @@ class Side:
     def model(self, batch: int) -> Any:
         """Return the OpenVINO model for a batch size."""
         if self.package:
-            return lower(self.package.program, self.package.tensors, batch)
+            zeros = zeros_of(self.package, threads=self.threads, precision=self.precision)
+            return lower(self.package.program, self.package.tensors, batch, zeros)
         if not self.path.is_file():
             raise NotAPackageError(f"{self.path}: cannot be read. Check the path.")
         model = core().read_model(self.path)

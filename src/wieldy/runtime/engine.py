@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from wieldy.core.errors import ConfigError
+from wieldy.kernels.native import native
 
 DYNAMIC_SWITCHES = ("OMP_DYNAMIC", "MKL_DYNAMIC")
 
@@ -33,6 +34,21 @@ def openvino() -> Any:
 def core() -> Any:
     """Return the process's one OpenVINO core."""
     return openvino().Core()
+
+
+@cache
+def extension_ops() -> Any:
+    """Return the factory of our own operations.
+
+    Raises:
+        KernelError: the compiled kernels are missing.
+    """
+    openvino()
+    from openvino.utils.node_factory import NodeFactory
+
+    factory = NodeFactory("opset15")
+    factory.add_extension(str(native().__file__))
+    return factory
 
 
 def compile_model(model: Any, *, threads: int, precision: str = "f32", profile: bool = False) -> Any:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
-from wieldy.runtime.engine import openvino
+from wieldy.kernels.region.plan import plan_region
+from wieldy.runtime.engine import extension_ops, openvino
+from wieldy.runtime.fuse import CONV, Weights, can_run, fuse_region
+from wieldy.runtime.regions import Region, contracted_order, find_regions
 
 Arrays = Mapping[str, NDArray[Any]]
 Lowering = Callable[["Lowered"], Any]
@@ -41,10 +44,26 @@ class Lowered:
         return self.constant(values, np.int64)
 
 
-def lower(program: Program, arrays: Arrays, batch: int) -> Any:
+@dataclass(frozen=True)
+class Zeros:
+    """How layers run whose zeros pay: as regions of our own, while all else stays with OpenVINO.
+
+    Attributes:
+        blocks: by tensor, how many output channels share a pattern; a tensor that is not named runs dense.
+        variant: the instruction set of the kernels.
+        threads: for which the work is cut.
+    """
+
+    blocks: Mapping[str, int]
+    variant: str
+    threads: int
+
+
+def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = None) -> Any:
     """Return an `openvino.Model` that computes `program` for `batch` examples.
 
-    Every operation carries the name of its node, so that profiles and errors can be read.
+    Every operation carries the name of its node, so that profiles and errors can be read. With `zeros`,
+    the layers it names run in regions.
 
     Raises:
         SchemaError: a node does not fit what it is given, or yields another shape than the program says.
@@ -58,15 +77,51 @@ def lower(program: Program, arrays: Arrays, batch: int) -> Any:
         shape = [batch if size is None else size for size in spec.shape]
         parameters.append(ops.parameter(shape, np.float32, name=name))
         values[name] = parameters[-1].output(0)
-    for node in program.nodes:
-        result = _lower_node(node, values, arrays, ops, batch)
+    regions = _regions(program, zeros) if zeros else []
+    for unit in contracted_order(program, regions):
+        if isinstance(unit, Region):
+            assert zeros is not None
+            values |= _lower_region(unit, program, values, arrays, batch, zeros)
+            continue
+        result = _lower_node(unit, values, arrays, ops, batch)
         if all(result is not value for value in values.values()):  # nothing was added: keep the earlier name
-            result.get_node().set_friendly_name(node.name)
-        values[node.name] = result
+            result.get_node().set_friendly_name(unit.name)
+        values[unit.name] = result
     results = [ops.result(values[name]) for name in program.outputs]
     model = ov.Model(results, parameters, "wieldy")
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _regions(program: Program, zeros: Zeros) -> list[Region]:
+    """Return the regions of the layers whose zeros pay; depthwise layers between them come along."""
+
+    def is_sparse(node: Node) -> bool:
+        weight = node.inputs.get("weight")
+        return node.op == CONV and isinstance(weight, Stored) and weight.name in zeros.blocks
+
+    def fits(node: Node) -> bool:
+        depthwise = node.op == CONV and node.groups > 1 and node.groups == node.shape[1]
+        return can_run(node, program) and (node.op != CONV or depthwise or is_sparse(node))
+
+    return find_regions(program, fits, is_sparse)
+
+
+def _lower_region(
+    region: Region, program: Program, values: Mapping[str, Any], arrays: Arrays, batch: int, zeros: Zeros
+) -> dict[str, Any]:
+    """Return the values that a region hands out."""
+    fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
+    plan = plan_region(fused.inputs, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads)
+    constants = [openvino().opset15.constant(array) for array in (plan.steps, plan.indices, plan.values)]
+    shapes = [size for of in plan.outputs for size in (batch, of.channels, of.height, of.width)]
+    made = extension_ops().create(
+        "Region",
+        [*(values[name] for name in fused.inputs), *(constant.output(0) for constant in constants)],
+        {"shapes": shapes, "variant": plan.variant, "workspace_floats": plan.workspace_floats},
+    )
+    made.set_friendly_name(region.nodes[-1].name)
+    return {name: made.output(index) for index, name in enumerate(region.outputs(program))}
 
 
 def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int) -> Any:

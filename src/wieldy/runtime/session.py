@@ -13,6 +13,7 @@ from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.lower import lower
 from wieldy.runtime.tier import cap_process, check_precision, current_tier
+from wieldy.runtime.zeros import zeros_of
 
 Array = NDArray[np.float32]
 KEPT_BATCHES = 8  # compiled forms that a session keeps
@@ -32,6 +33,7 @@ class Session:
         self._precision = precision
         self._forms: dict[int, _Form] = {}  # the one that was used last stands last
         self._lock = threading.Lock()
+        self._zeros = zeros_of(package, threads=threads, precision=precision)
         if batch is not None:
             self._form(batch)
 
@@ -76,7 +78,7 @@ class Session:
         with self._lock:
             form = self._forms.pop(batch, None)
             if form is None:
-                model = lower(self.package.program, self.package.tensors, batch)
+                model = lower(self.package.program, self.package.tensors, batch, self._zeros)
                 form = _Form(compile_model(model, threads=self.threads, precision=self._precision))
                 while len(self._forms) >= KEPT_BATCHES:
                     del self._forms[next(iter(self._forms))]

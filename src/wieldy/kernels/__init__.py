@@ -1,0 +1,1 @@
+"""Our own kernels: what they are called, what they promise, and whether they are here."""

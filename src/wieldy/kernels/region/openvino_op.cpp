@@ -1,0 +1,74 @@
+// The region as an operation of OpenVINO: activations first, then the plan's three constants.
+#include <openvino/core/extension.hpp>
+#include <openvino/core/op_extension.hpp>
+#include <openvino/op/op.hpp>
+
+#include "../variants.h"
+#include "executor.h"
+
+namespace wieldy {
+
+class Region : public ov::op::Op {
+public:
+    OPENVINO_OP("Region", "wieldy");
+
+    Region() = default;
+
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        auto copy = std::make_shared<Region>();
+        copy->set_arguments(inputs);
+        copy->shapes_ = shapes_;
+        copy->variant_ = variant_;
+        copy->workspace_floats_ = workspace_floats_;
+        copy->constructor_validate_and_infer_types();
+        return copy;
+    }
+
+    bool visit_attributes(ov::AttributeVisitor& visitor) override {
+        visitor.on_attribute("shapes", shapes_);  // of the outputs, four sizes each
+        visitor.on_attribute("variant", variant_);
+        visitor.on_attribute("workspace_floats", workspace_floats_);
+        return true;
+    }
+
+    void validate_and_infer_types() override {
+        set_output_size(shapes_.size() / 4);
+        for (std::size_t i = 0; i < shapes_.size() / 4; ++i) {
+            const auto at = shapes_.begin() + 4 * i;
+            set_output_type(i, ov::element::f32, ov::PartialShape(ov::Shape(at, at + 4)));
+        }
+    }
+
+    bool has_evaluate() const override { return true; }
+
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const std::size_t tensors = inputs.size() - 3;
+        const auto &steps = inputs[tensors], &indices = inputs[tensors + 1], &values = inputs[tensors + 2];
+        const RegionPlan plan{steps.data<Int>(), static_cast<Int>(steps.get_size()), indices.data<Int>(),
+                              values.data<float>(), static_cast<std::size_t>(workspace_floats_),
+                              find_variant(variant_).product};
+        auto workspace = pool_->take(plan.workspace_floats);
+        for (std::size_t example = 0; example < outputs[0].get_shape()[0]; ++example) {
+            std::vector<const float*> from;
+            std::vector<float*> to;
+            for (std::size_t i = 0; i < tensors; ++i)
+                from.push_back(inputs[i].data<float>() + example * inputs[i].get_strides()[0] / sizeof(float));
+            for (auto& output : outputs)
+                to.push_back(output.data<float>() + example * output.get_strides()[0] / sizeof(float));
+            run_region(plan, workspace->data(), from.data(), to.data());
+        }
+        pool_->give_back(std::move(workspace));
+        return true;
+    }
+
+private:
+    std::vector<std::int64_t> shapes_;
+    std::string variant_;
+    std::int64_t workspace_floats_ = 0;
+    std::shared_ptr<WorkspacePool> pool_ = std::make_shared<WorkspacePool>();
+};
+
+}  // namespace wieldy
+
+OPENVINO_CREATE_EXTENSIONS(
+    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<wieldy::Region>>()}))

@@ -1,0 +1,61 @@
+// What a region does, as records of int32 that plan.py writes and executor.cpp reads.
+//
+// All places are floats from the start of the workspace; all tables are ranges of the region's index and value
+// constants. The order of the fields is the contract: plan.py holds the same names, and a test compares them.
+#pragma once
+
+#include <cstdint>
+
+namespace wieldy {
+
+using Int = std::int32_t;
+
+enum StepKind : Int { kLoad, kStore, kSplit, kChain, kPool, kMean };
+
+// Channels of one resolution: rows of `pitch` floats of which `width` are pixels, `stride` floats a channel.
+struct Planes {
+    Int begin, channels, height, width, pitch, stride;
+};
+
+struct Load {  // an input of the region into planes
+    Int kind, input;
+    Planes to;
+};
+
+struct Store {  // planes to an output of the region
+    Int kind, output;
+    Planes from;
+};
+
+struct Split {  // every stride-th row and column into planes of their own, for each phase that is read
+    Int kind;
+    Planes from, to;  // `to` has channels * phases planes, those of a channel next to each other
+    Int stride_y, stride_x, phases, table;  // table: (row, column) of each phase
+};
+
+// Products that run tile by tile: each tile goes through all of them while it is in the cache. The first may
+// read its source at any shift; what a later one reads of an earlier one lies at the same positions.
+struct Chain {  // followed by `products` records of Product
+    Int kind, products, tile, tile_tasks, row_tasks;  // row_tasks is 1 where there is more than one product
+};
+
+struct ProductStep {  // product.h
+    Planes to;
+    Int from, residual;                             // residual: below 0 if there is none
+    Int starts, offsets, values, bias, mask, cuts;  // mask: below 0 if there is none
+    Int block, parts, row_blocks;            // cuts: row_tasks + 1 row blocks, of equal work
+    Int low, high;                                  // the bits of two floats
+};
+
+struct Pool {
+    Int kind, average;
+    Planes from, to;
+    Int kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x, counts_padding;
+};
+
+struct Mean {  // of all pixels of a channel, into planes of one pixel
+    Int kind;
+    Planes from, to;
+};
+
+}  // namespace wieldy

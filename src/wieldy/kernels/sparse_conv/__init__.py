@@ -1,0 +1,1 @@
+"""Convolution with a sparse weight: contract, reference, and one variant for each instruction set."""

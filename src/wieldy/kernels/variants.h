@@ -1,0 +1,22 @@
+// The table of variants: one row for each instruction set, callable by name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sparse_conv/product.h"
+
+namespace wieldy {
+
+struct Variant {
+    const char* name;
+    ProductKernel product;
+};
+
+// The variants that this CPU can run, the least demanding first.
+const std::vector<Variant>& variants();
+
+// Throws std::invalid_argument for a name that is unknown or that this CPU cannot run.
+const Variant& find_variant(const std::string& name);
+
+}  // namespace wieldy
