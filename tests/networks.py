@@ -61,6 +61,52 @@ class ResNet18(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, inner: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None
+        if stride != 1 or inner != 4 * channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inner, 4 * channels, 1, stride, bias=False), nn.BatchNorm2d(4 * channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(out)))))
+        return self.relu(out + identity)
+
+
+class ResNet50(nn.Module):
+    def __init__(self, classes: int = 1000, width: float = 1.0) -> None:
+        super().__init__()
+        first, *others = (scaled(channels, width) for channels in (64, 128, 256, 512))
+        self.conv1 = nn.Conv2d(3, first, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        before = first
+        for number, (channels, depth) in enumerate(zip((first, *others), (3, 4, 6, 3), strict=True), 1):
+            blocks = [Bottleneck(before, channels, 2 if number > 1 else 1)]
+            before = 4 * channels
+            blocks += [Bottleneck(before, channels, 1) for _ in range(depth - 1)]
+            setattr(self, f"layer{number}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(before, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
 class Vgg16Bn(nn.Module):
     def __init__(self, classes: int = 1000, width: float = 1.0) -> None:
         super().__init__()

@@ -6,14 +6,14 @@ namespace wieldy {
 
 const std::vector<Variant>& variants() {
     static const std::vector<Variant> found = [] {
-        std::vector<Variant> all{{"portable", product_portable}};
+        std::vector<Variant> all{{"portable", product_portable, linear_portable}};
 #if defined(__x86_64__)
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-            all.push_back({"avx2", product_avx2});
+            all.push_back({"avx2", product_avx2, linear_avx2});
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-            all.push_back({"avx512", product_avx512});
+            all.push_back({"avx512", product_avx512, linear_avx2});
 #endif
         return all;
     }();

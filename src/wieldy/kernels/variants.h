@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "sparse_conv/product.h"
+#include "sparse_linear/linear.h"
 
 namespace wieldy {
 
 struct Variant {
     const char* name;
     ProductKernel product;
+    LinearKernel linear;
 };
 
 // The variants that this CPU can run, the least demanding first.

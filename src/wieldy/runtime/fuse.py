@@ -18,6 +18,7 @@ CLAMPS: dict[str, Callable[[Node], tuple[float, float]]] = {
     "aten.relu6.default": lambda _: (0.0, 6.0),
     "aten.hardtanh.default": lambda node: (_number(node, "min_val"), _number(node, "max_val")),
 }
+LINEAR = "aten.linear.default"
 CONV, NORM, ADD = "aten.conv2d.default", "aten.batch_norm.default", "aten.add.Tensor"
 MAX_POOL, AVG_POOL = "aten.max_pool2d.default", "aten.avg_pool2d.default"
 MEAN, ADAPTIVE = "aten.mean.dim", "aten.adaptive_avg_pool2d.default"

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+from wieldy.formats.sparse import block_rows
 from wieldy.kernels.region.plan import plan_region
+from wieldy.kernels.sparse_linear.plan import plan_linear
 from wieldy.runtime.engine import extension_ops, openvino
-from wieldy.runtime.fuse import CONV, Weights, can_run, fuse_region
+from wieldy.runtime.fuse import CLAMPS, CONV, LINEAR, Weights, can_run, fuse_region
 from wieldy.runtime.regions import Region, contracted_order, find_regions
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -78,10 +80,18 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
         parameters.append(ops.parameter(shape, np.float32, name=name))
         values[name] = parameters[-1].output(0)
     regions = _regions(program, zeros) if zeros else []
+    clamps = _clamps_of_linears(program, zeros) if zeros else {}
     for unit in contracted_order(program, regions):
         if isinstance(unit, Region):
             assert zeros is not None
             values |= _lower_region(unit, program, values, arrays, batch, zeros)
+            continue
+        if zeros and _is_sparse_linear(unit, zeros):
+            clamp = clamps.get(unit.name)
+            result = _lower_sparse_linear(unit, clamp, values, arrays, zeros)
+            values |= {node.name: result for node in (unit, clamp) if node}
+            continue
+        if unit.name in values:  # a clamp that its layer has taken over
             continue
         result = _lower_node(unit, values, arrays, ops, batch)
         if all(result is not value for value in values.values()):  # nothing was added: keep the earlier name
@@ -122,6 +132,47 @@ def _lower_region(
     )
     made.set_friendly_name(region.nodes[-1].name)
     return {name: made.output(index) for index, name in enumerate(region.outputs(program))}
+
+
+def _is_sparse_linear(node: Node, zeros: Zeros) -> bool:
+    weight = node.inputs.get("weight")
+    return node.op == LINEAR and isinstance(weight, Stored) and weight.name in zeros.blocks
+
+
+def _clamps_of_linears(program: Program, zeros: Zeros) -> dict[str, Node]:
+    """Return, by sparse linear layer, the clamp that alone reads it."""
+    found = {}
+    for node in program.nodes:
+        if _is_sparse_linear(node, zeros) and node.name not in program.outputs:
+            readers = [other for other in program.nodes if node.name in other.refs()]
+            if len(readers) == 1 and readers[0].op in CLAMPS:
+                found[node.name] = readers[0]
+    return found
+
+
+def _lower_sparse_linear(
+    node: Node, clamp: Node | None, values: Mapping[str, Any], arrays: Arrays, zeros: Zeros
+) -> Any:
+    """Return a linear layer, and the clamp after it, as one operation of ours."""
+    source, weight, bias = (node.inputs[name] for name in ("input", "weight", "bias"))
+    assert isinstance(source, Ref)
+    assert isinstance(weight, Stored)
+    rows = block_rows(arrays[weight.name], zeros.blocks[weight.name])
+    plan = plan_linear(
+        rows.starts, rows.columns, rows.values,
+        arrays[bias.name] if isinstance(bias, Stored) else np.zeros(rows.shape[0], np.float32),
+        inputs=rows.shape[1], threads=zeros.threads,
+    )  # fmt: skip
+    constants = [openvino().opset15.constant(array).output(0) for array in plan.constants()]
+    low, high = CLAMPS[clamp.op](clamp) if clamp else (-np.inf, np.inf)
+    kind = {"outputs": rows.shape[0], "block": rows.block, "low": low, "high": high}
+    made = extension_ops().create(
+        "SparseLinear",
+        [values[source.name], *constants],
+        kind | {"wide": plan.wide, "variant": zeros.variant},
+    )
+    made.set_friendly_name((clamp or node).name)
+    return made.output(0)
 
 
 def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int) -> Any:

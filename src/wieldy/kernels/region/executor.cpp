@@ -246,6 +246,10 @@ void WorkspacePool::give_back(std::unique_ptr<Workspace> workspace) {
     idle_.push_back(std::move(workspace));
 }
 
+void run_linear(const Linear& task, LinearKernel kernel, const Int* cuts, int tasks) {
+    parallel(tasks, [&](int k) { kernel(task, cuts[k], cuts[k + 1]); });
+}
+
 void run_region(const RegionPlan& plan, float* workspace, const float* const* inputs, float* const* outputs,
                 std::vector<double>* step_ms) {
     using Clock = std::chrono::steady_clock;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../sparse_conv/product.h"
+#include "../sparse_linear/linear.h"
 #include "steps.h"
 
 namespace wieldy {
@@ -49,5 +50,8 @@ struct RegionPlan {
 // milliseconds of each step.
 void run_region(const RegionPlan& plan, float* workspace, const float* const* inputs, float* const* outputs,
                 std::vector<double>* step_ms = nullptr);
+
+// Compute a linear layer; `cuts` are row blocks between which the work is about equal.
+void run_linear(const Linear& task, LinearKernel kernel, const Int* cuts, int tasks);
 
 }  // namespace wieldy

@@ -68,7 +68,74 @@ private:
     std::shared_ptr<WorkspacePool> pool_ = std::make_shared<WorkspacePool>();
 };
 
+// A linear layer with a sparse weight: the input (..., features), then starts, columns, values, bias and cuts.
+// Columns come as int32 also where two of them share one: OpenVINO would widen constants of 16 bits.
+class SparseLinear : public ov::op::Op {
+public:
+    OPENVINO_OP("SparseLinear", "wieldy");
+
+    SparseLinear() = default;
+
+    std::shared_ptr<ov::Node> clone_with_new_inputs(const ov::OutputVector& inputs) const override {
+        auto copy = std::make_shared<SparseLinear>();
+        copy->set_arguments(inputs);
+        copy->outputs_ = outputs_;
+        copy->block_ = block_;
+        copy->low_ = low_;
+        copy->high_ = high_;
+        copy->wide_ = wide_;
+        copy->variant_ = variant_;
+        copy->constructor_validate_and_infer_types();
+        return copy;
+    }
+
+    bool visit_attributes(ov::AttributeVisitor& visitor) override {
+        visitor.on_attribute("outputs", outputs_);
+        visitor.on_attribute("block", block_);
+        visitor.on_attribute("low", low_);
+        visitor.on_attribute("high", high_);
+        visitor.on_attribute("wide", wide_);
+        visitor.on_attribute("variant", variant_);
+        return true;
+    }
+
+    void validate_and_infer_types() override {
+        auto shape = get_input_partial_shape(0);
+        shape[shape.size() - 1] = outputs_;
+        set_output_type(0, ov::element::f32, shape);
+    }
+
+    bool has_evaluate() const override { return true; }
+
+    bool evaluate(ov::TensorVector& outputs, const ov::TensorVector& inputs) const override {
+        const std::size_t features = inputs[0].get_shape().back();
+        const Linear task{inputs[0].data<float>(),
+                          inputs[1].data<Int>(),
+                          inputs[2].data(),
+                          inputs[3].data<float>(),
+                          inputs[4].data<float>(),
+                          outputs[0].data<float>(),
+                          static_cast<std::int64_t>(features),
+                          outputs_,
+                          low_,
+                          high_,
+                          static_cast<int>(inputs[0].get_size() / features),
+                          static_cast<int>(block_),
+                          wide_};
+        run_linear(task, find_variant(variant_).linear, inputs[5].data<Int>(),
+                   static_cast<int>(inputs[5].get_size()) - 1);
+        return true;
+    }
+
+private:
+    std::int64_t outputs_ = 0, block_ = 1;
+    float low_ = 0, high_ = 0;
+    bool wide_ = false;
+    std::string variant_;
+};
+
 }  // namespace wieldy
 
 OPENVINO_CREATE_EXTENSIONS(
-    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<wieldy::Region>>()}))
+    std::vector<ov::Extension::Ptr>({std::make_shared<ov::OpExtension<wieldy::Region>>(),
+                                      std::make_shared<ov::OpExtension<wieldy::SparseLinear>>()}))

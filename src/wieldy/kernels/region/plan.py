@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wieldy.kernels import balance
 from wieldy.kernels.region.layout import (
     LANES,
     Geometry,
@@ -248,7 +249,7 @@ class _Planner:
                 "pixels": (target.height - 1) * target.pitch + target.width,
             }
         )
-        cuts = self._index(_cuts(np.diff(op.starts), row_tasks))
+        cuts = self._index(balance.cuts(np.diff(op.starts), row_tasks))
         return [
             *astuple(target), source.begin, residual,
             self._index(packed.starts), self._index(packed.offsets), self._value(packed.values),
@@ -308,13 +309,6 @@ def pack(op: Conv, shifts: Ints, parts: Ints) -> Packed:
     order = np.lexsort((shifts, row_of, parts))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return Packed(count, starts, shifts[order], op.values[order])
-
-
-def _cuts(lengths: Ints, tasks: int) -> Ints:
-    """Return `tasks + 1` rows between which the work is about equal; a row costs its entries and a store."""
-    work = np.cumsum(lengths + 4)
-    inner = np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks)
-    return np.concatenate([[0], inner, [len(lengths)]])
 
 
 def _reads(op: Op) -> list[str]:

@@ -1,0 +1,111 @@
+"""Do zeros pay? The engine beside OpenVINO's dense fp32, int8 and bf16, whole networks, tier by tier.
+
+    python benchmarks/engine.py                                       # all rows that are not there yet
+    python benchmarks/engine.py --net resnet50 --format csr --sparsity 0.9 --tier avx2 --json    # one row
+
+Each ratio is the median of 40 paired rounds in one process. `speedup` is OpenVINO dense fp32 over ours,
+`speedup_over_best` the fastest dense form of the same tier over ours. Writes engine.json, row by row.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import engine_subjects as subjects
+
+from wieldy.core.files import write_atomic
+from wieldy.core.records import Timing
+from wieldy.flow.state import prepared
+from wieldy.runtime.environment import environment
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.tier import available_tiers, has_bf16
+
+FORMATS = ("csr", "block_8x1")
+SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+DENSE = ("fp32", "int8", "bf16")
+
+
+def main() -> int:
+    """Measure one row, or all that are missing."""
+    asked = arguments()
+    if asked.net:
+        row = measure_row(asked.net, asked.format, asked.sparsity, asked.tier, asked.batch, asked.threads)
+        print(json.dumps(row) if asked.json else json.dumps(row, indent=1))
+        return 0
+    return all_rows(prepared(asked.out) / "engine.json")
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--net", choices=subjects.NETS)
+    parser.add_argument("--format", choices=subjects.BLOCKS, default="csr")
+    parser.add_argument("--sparsity", type=float, default=0.9)
+    parser.add_argument("--tier", choices=available_tiers(), default=available_tiers()[-1])
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="one line")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    return parser.parse_args()
+
+
+def measure_row(
+    net: str, form: str, sparsity: float, tier: str, batch: int, threads: int
+) -> dict[str, object]:
+    """Time ours against each dense form of a tier."""
+    folder = subjects.cache_folder()
+    ours = Subject(subjects.write_sparse(net, form, sparsity, folder))
+    dense = subjects.write_dense(net, folder)
+    peers = {"fp32": Subject(dense), "int8": Subject(subjects.write_int8(net, folder))}
+    if has_bf16(tier):
+        peers["bf16"] = Subject(dense, "bf16")
+    timings = {
+        name: measure(peer, ours, threads=threads, batch=batch, tier=tier) for name, peer in peers.items()
+    }
+    best = min(timings, key=lambda name: timings[name].original_ms)
+    row = {"net": net, "format": form, "sparsity": sparsity, "tier": tier, "batch": batch, "threads": threads}
+    row |= speedup("speedup", timings["fp32"])
+    row |= {"best_dense": best} | speedup("speedup_over_best", timings[best])
+    row |= {"ours_ms": timings["fp32"].small_ms}
+    return row | {f"{name}_ms": timings[name].original_ms if name in timings else None for name in DENSE}
+
+
+def speedup(name: str, timing: Timing) -> dict[str, float]:
+    """Return the original's time over ours with its interval."""
+    ratio = timing.ratio
+    return {name: 1 / ratio.value, f"{name}_low": 1 / ratio.high, f"{name}_high": 1 / ratio.low}
+
+
+def grid() -> Iterator[tuple[str, str, float, str, int, int]]:
+    """Yield all rows: sparsities at batch 1 and two threads, then batch 16 and one thread at 90 %."""
+    for tier in available_tiers():
+        for net in subjects.NETS:
+            for form in FORMATS:
+                yield from ((net, form, sparsity, tier, 1, 2) for sparsity in SPARSITIES)
+                yield net, form, 0.9, tier, 16, 2
+                yield net, form, 0.9, tier, 1, 1
+
+
+def all_rows(path: Path) -> int:
+    """Measure what is missing and write after each row."""
+    began = time.monotonic()
+    result = json.loads(path.read_text()) if path.exists() else {"environment": environment(2), "rows": []}
+    known = {tuple(row[key] for key in KEY) for row in result["rows"]}
+    todo = [point for point in grid() if point not in known]
+    for number, point in enumerate(todo, 1):
+        result["rows"].append(measure_row(*point))
+        result["seconds"] = result.get("seconds", 0) + time.monotonic() - began
+        began = time.monotonic()
+        write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+        print(f"{number}/{len(todo)} {json.dumps(result['rows'][-1])}", flush=True)
+    print(f"{len(result['rows'])} rows, {result.get('seconds', 0) / 60:.0f} minutes in all: {path}")
+    return 0
+
+
+KEY = ("net", "format", "sparsity", "tier", "batch", "threads")
+
+if __name__ == "__main__":
+    sys.exit(main())
