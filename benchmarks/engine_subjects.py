@@ -1,9 +1,10 @@
 """The networks of engine.py, with zeros as uneven as magnitude pruning leaves them, and their dense peers.
 
 A pattern is drawn, since these networks have random weights. How uneven it is was measured on networks with
-trained weights at 90 % zeros (`python benchmarks/engine_subjects.py` prints the figures again): the standard
-deviation of the logarithm of the density, over the layers of a network pruned as a whole, and over the rows and
-input channels of a layer pruned by itself.
+trained weights at 90 % zeros, layer by layer, which is the default of `ZerosConfig`: the standard deviation of
+the logarithm of the density over the rows and the input channels of a layer, the median over layers. Rows 0.66
+(embedded network) and 0.37 (MobileNetV2 of ImageNet, its 1x1 layers); inputs 0.58 and 0.41. Pruned as a whole,
+layers differ too: 1.05 and 0.89.
 """
 
 import sys
@@ -39,7 +40,7 @@ BLOCKS = {"csr": 1, "block_4x1": 4, "block_8x1": 8}
 class Spread:
     """Standard deviations of log density: over layers, over rows of a layer, over its input channels."""
 
-    layers: float = 0.97
+    layers: float = 0.0
     rows: float = 0.52
     inputs: float = 0.50
 

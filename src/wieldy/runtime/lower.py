@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core.errors import InternalError, SchemaError
+from wieldy.formats.sparse import block_rows
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
-from wieldy.formats.sparse import block_rows
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.sparse_linear.plan import plan_linear
 from wieldy.runtime.engine import extension_ops, openvino

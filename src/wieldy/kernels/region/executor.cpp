@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <tbb/blocked_range.h>
 #include <tbb/parallel_for.h>
+#include <tbb/partitioner.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
@@ -17,7 +18,7 @@ namespace wieldy {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr int kTasksPerThread = 4;
+constexpr int kRowsToShare = 14;
 
 struct Run {
     const RegionPlan& plan;
@@ -30,16 +31,26 @@ template <class Body>
 void parallel(int count, const Body& body) {
     tbb::parallel_for(tbb::blocked_range<int>(0, count), [&](const tbb::blocked_range<int>& range) {
         for (int i = range.begin(); i != range.end(); ++i) body(i);
-    });
+    }, tbb::static_partitioner());
 }
 
-// Ranges of about equal length, a few for each thread.
+struct Part {  // of planes: channels and rows
+    int channel_begin, channel_end, row_begin, row_end;
+};
+
+// Large planes are shared out by rows, as the tiles of a chain are, so that a core finds in its own cache what it
+// wrote before; small ones by channels.
 template <class Body>
-void parallel_ranges(int count, const Body& body) {
-    const int tasks = std::min(count, tbb::this_task_arena::max_concurrency() * kTasksPerThread);
+void parallel_parts(const Planes& planes, const Body& body) {
+    const bool by_rows = planes.height >= kRowsToShare;
+    const int count = by_rows ? planes.height : planes.channels;
+    const int tasks = std::min(count, tbb::this_task_arena::max_concurrency());
     parallel(tasks, [&](int task) {
         const auto cut = [&](int k) { return static_cast<int>(static_cast<std::int64_t>(count) * k / tasks); };
-        body(cut(task), cut(task + 1));
+        if (by_rows)
+            body(Part{0, planes.channels, cut(task), cut(task + 1)});
+        else
+            body(Part{cut(task), cut(task + 1), 0, planes.height});
     });
 }
 
@@ -53,9 +64,9 @@ void clear_gap(float* row, const Planes& planes) {
 
 void load(const Run& run, const Load& step) {
     const Planes& to = step.to;
-    parallel_ranges(to.channels, [&](int begin, int end) {
-        for (int c = begin; c < end; ++c)
-            for (int y = 0; y < to.height; ++y) {
+    parallel_parts(to, [&](const Part& part) {
+        for (int c = part.channel_begin; c < part.channel_end; ++c)
+            for (int y = part.row_begin; y < part.row_end; ++y) {
                 float* row = channel(run, to, c) + y * to.pitch;
                 const float* in = run.inputs[step.input] + (std::int64_t{c} * to.height + y) * to.width;
                 std::memcpy(row, in, sizeof(float) * to.width);
@@ -66,36 +77,34 @@ void load(const Run& run, const Load& step) {
 
 void store(const Run& run, const Store& step) {
     const Planes& from = step.from;
-    parallel_ranges(from.channels, [&](int begin, int end) {
-        for (int c = begin; c < end; ++c)
-            for (int y = 0; y < from.height; ++y) {
+    parallel_parts(from, [&](const Part& part) {
+        for (int c = part.channel_begin; c < part.channel_end; ++c)
+            for (int y = part.row_begin; y < part.row_end; ++y) {
                 float* out = run.outputs[step.output] + (std::int64_t{c} * from.height + y) * from.width;
                 std::memcpy(out, channel(run, from, c) + y * from.pitch, sizeof(float) * from.width);
             }
     });
 }
 
-void split_phase(const Run& run, const Split& step, int c, int phase) {
-    const Planes &from = step.from, &to = step.to;
-    const Int* at = run.plan.indices + step.table + 2 * phase;
-    const int rows = (from.height - at[0] + step.stride_y - 1) / step.stride_y;
-    const int columns = (from.width - at[1] + step.stride_x - 1) / step.stride_x;
-    for (int y = 0; y < to.height; ++y) {
-        float* row = channel(run, to, std::int64_t{c} * step.phases + phase) + y * to.pitch;
-        const int found = y < rows ? columns : 0;
-        const float* in = channel(run, from, c) + (y * step.stride_y + at[0]) * from.pitch + at[1];
-        if (step.stride_x == 2)
-            for (int x = 0; x < found; ++x) row[x] = in[2 * x];
-        else
-            for (int x = 0; x < found; ++x) row[x] = in[x * step.stride_x];
-        std::fill(row + found, row + to.pitch, 0.0f);
-    }
-}
-
 void split(const Run& run, const Split& step) {
-    parallel_ranges(step.from.channels, [&](int begin, int end) {
-        for (int c = begin; c < end; ++c)
-            for (int phase = 0; phase < step.phases; ++phase) split_phase(run, step, c, phase);
+    const Planes &from = step.from, &to = step.to;
+    parallel_parts(to, [&](const Part& part) {
+        for (int plane = part.channel_begin; plane < part.channel_end; ++plane) {
+            const Int* at = run.plan.indices + step.table + 2 * (plane % step.phases);
+            const int rows = (from.height - at[0] + step.stride_y - 1) / step.stride_y;
+            const int columns = (from.width - at[1] + step.stride_x - 1) / step.stride_x;
+            for (int y = part.row_begin; y < part.row_end; ++y) {
+                float* row = channel(run, to, plane) + y * to.pitch;
+                const int found = y < rows ? columns : 0;
+                const float* in =
+                    channel(run, from, plane / step.phases) + (y * step.stride_y + at[0]) * from.pitch + at[1];
+                if (step.stride_x == 2)
+                    for (int x = 0; x < found; ++x) row[x] = in[2 * x];
+                else
+                    for (int x = 0; x < found; ++x) row[x] = in[x * step.stride_x];
+                std::fill(row + found, row + to.pitch, 0.0f);
+            }
+        }
     });
 }
 
@@ -180,9 +189,9 @@ void pool(const Run& run, const Pool& step) {
                        step.stride_x == 2 && step.pad_y == 0 && step.pad_x == 0 && step.dilation_y == 1 &&
                        step.dilation_x == 1 && 2 * step.to.height <= step.from.height &&
                        2 * step.to.width <= step.from.width;
-    parallel_ranges(step.to.channels, [&](int begin, int end) {
-        for (int c = begin; c < end; ++c)
-            for (int y = 0; y < step.to.height; ++y) {
+    parallel_parts(step.to, [&](const Part& part) {
+        for (int c = part.channel_begin; c < part.channel_end; ++c)
+            for (int y = part.row_begin; y < part.row_end; ++y) {
                 float* out = channel(run, step.to, c) + y * step.to.pitch;
                 (pairs ? pool_pairs : pool_row)(step, channel(run, step.from, c), out, y);
                 clear_gap(out, step.to);
@@ -192,8 +201,8 @@ void pool(const Run& run, const Pool& step) {
 
 void mean(const Run& run, const Mean& step) {
     const Planes& from = step.from;
-    parallel_ranges(from.channels, [&](int begin, int end) {
-        for (int c = begin; c < end; ++c) {
+    parallel_parts(step.to, [&](const Part& part) {
+        for (int c = part.channel_begin; c < part.channel_end; ++c) {
             double sum = 0;
             for (int y = 0; y < from.height; ++y) {
                 const float* row = channel(run, from, c) + y * from.pitch;

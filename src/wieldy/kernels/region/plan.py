@@ -45,7 +45,7 @@ TUNING = {
     ("avx2", 1): Tuning(64), ("avx2", 4): Tuning(96), ("avx2", 8): Tuning(96),
     ("avx512", 1): Tuning(128), ("avx512", 4): Tuning(96, 1 << 20), ("avx512", 8): Tuning(128, 1 << 20),
 }  # fmt: skip
-TASKS_PER_THREAD = 4
+TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 
 
 def sizes_of(inputs: Mapping[str, Size], ops: Sequence[Op]) -> dict[str, Size]:
