@@ -56,7 +56,7 @@ def measure_row(
     net: str, form: str, sparsity: float, tier: str, batch: int, threads: int
 ) -> dict[str, object]:
     """Time ours against each dense form of a tier."""
-    folder = subjects.cache_folder()
+    folder = subjects.subject_folder()
     ours = Subject(subjects.write_sparse(net, form, sparsity, folder))
     dense = subjects.write_dense(net, folder)
     peers = {"fp32": Subject(dense), "int8": Subject(subjects.write_int8(net, folder))}

@@ -1,10 +1,10 @@
 """The networks of engine.py, with zeros as uneven as magnitude pruning leaves them, and their dense peers.
 
-A pattern is drawn, since these networks have random weights. How uneven it is was measured on networks with
-trained weights at 90 % zeros, layer by layer, which is the default of `ZerosConfig`: the standard deviation of
-the logarithm of the density over the rows and the input channels of a layer, the median over layers. Rows 0.66
-(embedded network) and 0.37 (MobileNetV2 of ImageNet, its 1x1 layers); inputs 0.58 and 0.41. Pruned as a whole,
-layers differ too: 1.05 and 0.89.
+A pattern is drawn, since these networks have random weights. How uneven it is was measured on networks
+with trained weights at 90 % zeros, layer by layer, which is the default of `ZerosConfig`: the standard
+deviation of the logarithm of the density over the rows and the input channels of a layer, the median over
+layers. Rows 0.66 (embedded network) and 0.37 (MobileNetV2 of ImageNet, its 1x1 layers); inputs 0.58 and
+0.41. Pruned as a whole, layers differ too: 1.05 and 0.89.
 """
 
 import sys
@@ -132,7 +132,7 @@ def write_sparse(name: str, form: str, sparsity: float, folder: Path) -> Path:
     return path
 
 
-def cache_folder() -> Path:
+def subject_folder() -> Path:
     """Return where subjects are kept between rows."""
     folder = Path(tempfile.gettempdir()) / "wieldy-engine"
     folder.mkdir(exist_ok=True)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from wieldy.core.cache import cache_folder
 from wieldy.core.errors import WieldyError
 from wieldy.zoo.data import fashion
 
@@ -38,7 +39,7 @@ def from_debian() -> bool:
     """Unpack Debian's package into the cache; False where apt cannot."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         return False
-    cache = fashion.cache_folder() / "fashion-mnist"
+    cache = cache_folder() / "fashion-mnist"
     with tempfile.TemporaryDirectory() as folder:
         fetched = subprocess.run(
             ["apt-get", "download", DEBIAN], cwd=folder, check=False, capture_output=True

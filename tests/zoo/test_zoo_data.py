@@ -262,15 +262,7 @@ def test_without_pooch_the_extra_is_named(publisher, monkeypatch):
         fashion.full(download=True)
 
 
-def test_the_cache_is_where_the_environment_puts_it(monkeypatch):
-    monkeypatch.setenv("WIELDY_CACHE", "/a")
-    assert fashion.cache_folder() == Path("/a")
-    monkeypatch.delenv("WIELDY_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert fashion.cache_folder() == Path("/b/wieldy")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/c")
-    assert fashion.cache_folder() == Path("/c/.cache/wieldy")
+
 
 
 def test_the_embedded_pictures_are_the_publisher_s_at_the_stated_places():

@@ -6,7 +6,6 @@ instruction tier capped in its environment.
 
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ import numpy as np
 
 from wieldy.core import rng
 from wieldy.core.errors import EXIT_INTERNAL, NotAPackageError, WieldyError
-from wieldy.graph.program import Program
 from wieldy.package.read import read
+from wieldy.runtime.calibrate import calibrate
 from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.lower import lower
+from wieldy.runtime.profile import operation_times, owners_of
 from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_pairs
 from wieldy.runtime.zeros import zeros_of
-
-PROFILE_WARM = 10
-PROFILE_RUNS = 60
 
 
 def main() -> int:
@@ -60,52 +57,18 @@ def layers(task: dict[str, Any]) -> dict[str, Any]:
     """Time every operation that the runtime executes, by its own counters."""
     (side,) = (Side(side["path"], side["precision"], task["threads"], profile=True) for side in task["sides"])
     request = side.request(task["batch"])
-    times: dict[str, list[float]] = defaultdict(list)
-    facts: dict[str, Any] = {}
-    for index in range(PROFILE_WARM + PROFILE_RUNS):
-        request.infer()
-        for info in request.profiling_info if index >= PROFILE_WARM else ():
-            if info.status == info.Status.EXECUTED:
-                times[info.node_name].append(info.real_time.total_seconds() * 1e3)
-                facts[info.node_name] = info
-    owners = _absorbed(side.package.program, _fused_names(side.compiled)) if side.package else {}
-    found = [
+    times = operation_times(request)
+    owners = owners_of(side.package.program, side.compiled) if side.package else {}
+    layers_found = [
         {
             "layers": owners.get(name, [name]),
-            "kind": facts[name].node_type,
-            "kernel": facts[name].exec_type,
-            "milliseconds": float(np.median(values)),
+            "kind": found.kind,
+            "kernel": found.kernel,
+            "milliseconds": found.milliseconds,
         }
-        for name, values in times.items()
+        for name, found in times.items()
     ]
-    return {"layers": found}
-
-
-def _fused_names(compiled: Any) -> dict[str, list[str]]:
-    """For each executed operation, the names of what OpenVINO says it was fused from."""
-    names = {}
-    for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        text = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
-        names[node.get_friendly_name()] = [part.split("/")[0] for part in text.split(",")]
-    return names
-
-
-def _absorbed(program: Program, fused: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Give every layer of the program to one executed operation: its own, or that of what reads it.
-
-    OpenVINO folds a convolution into the multiplication that follows and keeps the latter's name.
-    """
-    owner = {name: operation for operation, names in fused.items() for name in names}
-    for node in reversed(program.nodes):
-        readers = [other for other in program.nodes if node.name in other.refs()]
-        if node.name not in owner and readers and readers[0].name in owner:
-            owner[node.name] = owner[readers[0].name]
-    found: dict[str, list[str]] = defaultdict(list)
-    for node in program.nodes:
-        if node.name in owner:
-            found[owner[node.name]].append(node.layer)
-    return found
+    return {"layers": layers_found}
 
 
 class Side:
@@ -148,7 +111,12 @@ class Side:
         return request.infer  # type: ignore[no-any-return]
 
 
-TASKS = {"compare": compare, "layers": layers}
+def costs(task: dict[str, Any]) -> dict[str, Any]:
+    """Measure what layers cost at this tier."""
+    return calibrate(task["threads"])
+
+
+TASKS = {"compare": compare, "layers": layers, "costs": costs}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core.errors import InternalError, SchemaError
-from wieldy.formats.sparse import block_rows
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
-from wieldy.kernels.region.plan import plan_region
-from wieldy.kernels.sparse_linear.plan import plan_linear
-from wieldy.runtime.engine import extension_ops, openvino
-from wieldy.runtime.fuse import CLAMPS, CONV, LINEAR, Weights, can_run, fuse_region
-from wieldy.runtime.regions import Region, contracted_order, find_regions
+from wieldy.runtime.engine import openvino
+from wieldy.runtime.lower_zeros import (
+    Zeros,
+    clamps_of_linears,
+    is_sparse_linear,
+    lower_linear,
+    lower_region,
+    sparse_regions,
+)  # fmt: skip
+from wieldy.runtime.regions import Region, contracted_order
 
 Arrays = Mapping[str, NDArray[Any]]
 Lowering = Callable[["Lowered"], Any]
@@ -46,21 +50,6 @@ class Lowered:
         return self.constant(values, np.int64)
 
 
-@dataclass(frozen=True)
-class Zeros:
-    """How layers run whose zeros pay: as regions of our own, while all else stays with OpenVINO.
-
-    Attributes:
-        blocks: by tensor, how many output channels share a pattern; a tensor that is not named runs dense.
-        variant: the instruction set of the kernels.
-        threads: for which the work is cut.
-    """
-
-    blocks: Mapping[str, int]
-    variant: str
-    threads: int
-
-
 def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = None) -> Any:
     """Return an `openvino.Model` that computes `program` for `batch` examples.
 
@@ -79,16 +68,16 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
         shape = [batch if size is None else size for size in spec.shape]
         parameters.append(ops.parameter(shape, np.float32, name=name))
         values[name] = parameters[-1].output(0)
-    regions = _regions(program, zeros) if zeros else []
-    clamps = _clamps_of_linears(program, zeros) if zeros else {}
+    regions = sparse_regions(program, zeros) if zeros else []
+    clamps = clamps_of_linears(program, zeros) if zeros else {}
     for unit in contracted_order(program, regions):
         if isinstance(unit, Region):
             assert zeros is not None
-            values |= _lower_region(unit, program, values, arrays, batch, zeros)
+            values |= lower_region(unit, program, values, arrays, batch, zeros)
             continue
-        if zeros and _is_sparse_linear(unit, zeros):
+        if zeros and is_sparse_linear(unit, zeros):
             clamp = clamps.get(unit.name)
-            result = _lower_sparse_linear(unit, clamp, values, arrays, zeros)
+            result = lower_linear(unit, clamp, values, arrays, zeros)
             values |= {node.name: result for node in (unit, clamp) if node}
             continue
         if unit.name in values:  # a clamp that its layer has taken over
@@ -101,78 +90,6 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
     model = ov.Model(results, parameters, "wieldy")
     model.validate_nodes_and_infer_types()
     return model
-
-
-def _regions(program: Program, zeros: Zeros) -> list[Region]:
-    """Return the regions of the layers whose zeros pay; depthwise layers between them come along."""
-
-    def is_sparse(node: Node) -> bool:
-        weight = node.inputs.get("weight")
-        return node.op == CONV and isinstance(weight, Stored) and weight.name in zeros.blocks
-
-    def fits(node: Node) -> bool:
-        depthwise = node.op == CONV and node.groups > 1 and node.groups == node.shape[1]
-        return can_run(node, program) and (node.op != CONV or depthwise or is_sparse(node))
-
-    return find_regions(program, fits, is_sparse)
-
-
-def _lower_region(
-    region: Region, program: Program, values: Mapping[str, Any], arrays: Arrays, batch: int, zeros: Zeros
-) -> dict[str, Any]:
-    """Return the values that a region hands out."""
-    fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
-    plan = plan_region(fused.inputs, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads)
-    constants = [openvino().opset15.constant(array) for array in (plan.steps, plan.indices, plan.values)]
-    shapes = [size for of in plan.outputs for size in (batch, of.channels, of.height, of.width)]
-    made = extension_ops().create(
-        "Region",
-        [*(values[name] for name in fused.inputs), *(constant.output(0) for constant in constants)],
-        {"shapes": shapes, "variant": plan.variant, "workspace_floats": plan.workspace_floats},
-    )
-    made.set_friendly_name(region.nodes[-1].name)
-    return {name: made.output(index) for index, name in enumerate(region.outputs(program))}
-
-
-def _is_sparse_linear(node: Node, zeros: Zeros) -> bool:
-    weight = node.inputs.get("weight")
-    return node.op == LINEAR and isinstance(weight, Stored) and weight.name in zeros.blocks
-
-
-def _clamps_of_linears(program: Program, zeros: Zeros) -> dict[str, Node]:
-    """Return, by sparse linear layer, the clamp that alone reads it."""
-    found = {}
-    for node in program.nodes:
-        if _is_sparse_linear(node, zeros) and node.name not in program.outputs:
-            readers = [other for other in program.nodes if node.name in other.refs()]
-            if len(readers) == 1 and readers[0].op in CLAMPS:
-                found[node.name] = readers[0]
-    return found
-
-
-def _lower_sparse_linear(
-    node: Node, clamp: Node | None, values: Mapping[str, Any], arrays: Arrays, zeros: Zeros
-) -> Any:
-    """Return a linear layer, and the clamp after it, as one operation of ours."""
-    source, weight, bias = (node.inputs[name] for name in ("input", "weight", "bias"))
-    assert isinstance(source, Ref)
-    assert isinstance(weight, Stored)
-    rows = block_rows(arrays[weight.name], zeros.blocks[weight.name])
-    plan = plan_linear(
-        rows.starts, rows.columns, rows.values,
-        arrays[bias.name] if isinstance(bias, Stored) else np.zeros(rows.shape[0], np.float32),
-        inputs=rows.shape[1], threads=zeros.threads,
-    )  # fmt: skip
-    constants = [openvino().opset15.constant(array).output(0) for array in plan.constants()]
-    low, high = CLAMPS[clamp.op](clamp) if clamp else (-np.inf, np.inf)
-    kind = {"outputs": rows.shape[0], "block": rows.block, "low": low, "high": high}
-    made = extension_ops().create(
-        "SparseLinear",
-        [values[source.name], *constants],
-        kind | {"wide": plan.wide, "variant": zeros.variant},
-    )
-    made.set_friendly_name((clamp or node).name)
-    return made.output(0)
 
 
 def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int) -> Any:

@@ -11,8 +11,12 @@ from typing import Any
 from wieldy.core import digest, errors, lock
 from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
 from wieldy.core.ledger import Ledger
+from wieldy.core.optional import need
 from wieldy.core.records import LayerTime, Timing
+from wieldy.graph.cost_table import CostTable
+from wieldy.kernels.native import native
 from wieldy.package.read import read
+from wieldy.runtime.costs import cost_table, is_measured, keep_table
 from wieldy.runtime.engine import refuse_dynamic_threads
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name, current_tier, without_cap
@@ -86,6 +90,28 @@ def layer_times(
     key = task | {"sides": [_identity(subject)], "tier": tier}
     found = (ledger or Ledger(None)).remember("layers", key, lambda: _ask(task, tier))
     return tuple(LayerTime(**layer) for layer in found["layers"])
+
+
+def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable:
+    """Return the cost table of this machine for a tier, measured now unless it was before.
+
+    Args:
+        threads, tier: what it holds for.
+        again: measure even if there is one.
+
+    Raises:
+        KernelError: the compiled kernels are missing.
+        TierError: this CPU lacks the tier.
+
+    Cost: about twenty seconds; kept in the user's cache.
+    """
+    if not again and is_measured(tier, threads):
+        table = cost_table(tier, threads)
+        assert table is not None
+        return table
+    native()
+    need("scipy.optimize", "compress", "fitting a cost table")
+    return keep_table(_ask({"task": "costs", "sides": [], "threads": threads}, tier), tier, threads)
 
 
 def _timed(task: dict[str, Any], tier: str) -> dict[str, Any]:

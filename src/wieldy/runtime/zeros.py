@@ -6,7 +6,9 @@ from wieldy.formats import FORMATS
 from wieldy.formats.sparse import SparseFormat
 from wieldy.kernels.native import variant_for, variants, why_missing
 from wieldy.package.read import Package
-from wieldy.runtime.lower import Zeros
+from wieldy.runtime.choose import choose
+from wieldy.runtime.costs import cost_table
+from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.tier import current_tier
 
 
@@ -23,7 +25,8 @@ def stored_blocks(package: Package) -> dict[str, int]:
 def zeros_of(package: Package, *, threads: int, precision: str) -> Zeros | None:
     """Return how a package's zeros run here; None where all of it runs dense.
 
-    In another precision than float32 everything stays with OpenVINO: our kernels compute in float32.
+    Layers whose zeros do not pay on this tier run dense. In another precision than float32 everything stays
+    with OpenVINO: our kernels compute in float32.
     """
     blocks = stored_blocks(package)
     if not blocks or precision != "f32":
@@ -39,4 +42,6 @@ def zeros_of(package: Package, *, threads: int, precision: str) -> Zeros | None:
             stacklevel=2,
         )
         return None
-    return Zeros(blocks, variant, threads)
+    table = cost_table(current_tier(), threads)
+    chosen = choose(package.program, package.tensors, blocks, table) if table else {}
+    return Zeros(chosen, variant, threads) if chosen else None

@@ -131,6 +131,7 @@ Product to_product(const Run& run, const ProductStep& step, int tile) {
         step.block,
         step.parts,
         step.row_blocks,
+        step.own_inputs != 0,
         (step.to.height - 1) * step.to.pitch + step.to.width,
         tile,
     };

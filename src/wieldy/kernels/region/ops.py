@@ -1,7 +1,6 @@
 """What a region is made of: its values by name, and the operations on them in order."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +84,7 @@ class RegionPlan:
         values: (n,) float32.
         workspace_floats: what one call needs.
         outputs: sizes, in the order asked for.
+        work: for each step, the targets of the operations that it is for; none for loads and stores.
     """
 
     steps: NDArray[np.int32]
@@ -93,4 +93,4 @@ class RegionPlan:
     workspace_floats: int
     outputs: tuple[Size, ...]
     variant: str
-    details: tuple[dict[str, Any], ...] = ()
+    work: tuple[tuple[str, ...], ...]

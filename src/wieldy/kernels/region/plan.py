@@ -93,7 +93,7 @@ class _Planner:
         self.indices: list[Ints] = []
         self.values: list[NDArray[np.float32]] = []
         self.masks: dict[Resolution, int] = {}
-        self.details: list[dict[str, object]] = []
+        self.work: list[tuple[str, ...]] = []
 
     def _tile(self, conv: Conv) -> tuple[int, int]:
         """Return the positions of a tile, and how many tiles there are."""
@@ -181,11 +181,14 @@ class _Planner:
         steps: list[int] = []
         for number, name in enumerate(self.inputs):
             steps += [LOAD, number, *astuple(self._planes(name))]
+            self.work.append(())
         for chain in self.chains:
             op = self.ops[chain[0]]
             if isinstance(op, Conv):
                 steps += self._chain(chain)
-            elif isinstance(op, Pooling):
+                continue
+            self.work.append((op.target,))
+            if isinstance(op, Pooling):
                 spread = (*op.kernel, *op.stride, *op.padding, *op.dilation, op.counts_padding)
                 ends = (*astuple(self._planes(op.source)), *astuple(self._planes(op.target)))
                 steps += [POOL, op.average, *ends, *spread]
@@ -193,10 +196,11 @@ class _Planner:
                 steps += [MEAN, *astuple(self._planes(op.source)), *astuple(self._planes(op.target))]
         for number, name in enumerate(self.outputs):
             steps += [STORE, number, *astuple(self._planes(name))]
+            self.work.append(())
         return RegionPlan(
             np.array(steps, np.int32), np.concatenate([*self.indices, np.zeros(1, np.int32)]),
             np.concatenate([*self.values, np.zeros(1, np.float32)]), self.floats,
-            tuple(self.sizes[name] for name in self.outputs), self.variant, tuple(self.details),
+            tuple(self.sizes[name] for name in self.outputs), self.variant, tuple(self.work),
         )  # fmt: skip
 
     def _chain(self, chain: list[int]) -> list[int]:
@@ -214,7 +218,9 @@ class _Planner:
                 table = self._index(np.array(read).ravel())
                 steps += [SPLIT, *astuple(source), *astuple(split), *op.stride, len(read), table]
                 source = split
+                self.work.append((op.target,))
             products += self._product(op, source, tile, row_tasks)
+        self.work.append(tuple(op.target for _, op in convs))
         return [*steps, CHAIN, len(chain), tile, tile_tasks, row_tasks, *products]
 
     def _shifts(self, op: Conv, source: Planes, phase_count: int) -> Ints:
@@ -240,21 +246,12 @@ class _Planner:
         residual = self.places[self.slots[op.residual]].begin if op.residual else -1
         bias = np.zeros(-(-op.channels // 8) * 8, np.float32)
         bias[: op.channels] = op.bias
-        self.details.append(
-            {
-                "target": op.target,
-                "tile": tile,
-                "parts": packed.parts,
-                "kept": op.values.size,
-                "pixels": (target.height - 1) * target.pitch + target.width,
-            }
-        )
         cuts = self._index(balance.cuts(np.diff(op.starts), row_tasks))
         return [
             *astuple(target), source.begin, residual,
             self._index(packed.starts), self._index(packed.offsets), self._value(packed.values),
             self._value(bias), self._mask(op.target, target), cuts,
-            op.block, packed.parts, len(op.starts) - 1,
+            op.block, packed.parts, len(op.starts) - 1, op.groups == op.channels,
             _bits(op.low), _bits(op.high),
         ]  # fmt: skip
 

@@ -43,7 +43,7 @@ struct ProductStep {  // product.h
     Planes to;
     Int from, residual;                             // residual: below 0 if there is none
     Int starts, offsets, values, bias, mask, cuts;  // mask: below 0 if there is none
-    Int block, parts, row_blocks;            // cuts: row_tasks + 1 row blocks, of equal work
+    Int block, parts, row_blocks, own_inputs;            // cuts: row_tasks + 1 row blocks, of equal work
     Int low, high;                                  // the bits of two floats
 };
 

@@ -8,6 +8,7 @@ namespace wieldy {
 namespace {
 
 constexpr int kLanes = 16;
+constexpr int kTapsFetched = 3;
 
 inline __m512 begin(const Product& p, int channel, int position) {
     const __m512 bias = _mm512_set1_ps(p.bias[channel]);
@@ -34,6 +35,18 @@ inline void keep(const Product& p, const __m512 (&sums)[V], float* out, int posi
         _mm512_storeu_ps(out + v * kLanes, last ? finish(p, sums[v], position + v * kLanes) : sums[v]);
 }
 
+template <int V>
+inline void fetch_tile(const float* at) {
+    for (int v = 0; v < V; ++v) _mm_prefetch(reinterpret_cast<const char*>(at + v * kLanes), _MM_HINT_T0);
+}
+
+// Fetch what a row will read and write; neighbouring taps share their lines.
+template <int V>
+inline void fetch(const Product& p, const float* in, const float* out, int begin, int end) {
+    for (int i = begin; i < end; i += kTapsFetched) fetch_tile<V>(in + p.offsets[i]);
+    fetch_tile<V>(out);
+}
+
 // One row after the other: a value is broadcast once and used V times.
 template <int V>
 void rows(const Product& p, const Share& share, int part, int position) {
@@ -44,6 +57,7 @@ void rows(const Product& p, const Share& share, int part, int position) {
         float* out = p.out + row * p.stride + position;
         __m512 sums[V];
         start(p, sums, out, row, position, first);
+        if (p.own_inputs && row + 1 < share.row_end) fetch<V>(p, in, out + p.stride, starts[row + 1], starts[row + 2]);
         for (int i = starts[row]; i < starts[row + 1]; ++i) {
             const __m512 value = _mm512_set1_ps(p.values[i]);
             for (int v = 0; v < V; ++v)

@@ -28,6 +28,7 @@ struct Product {
     std::int64_t stride;         // floats from one output channel to the next
     float low, high;
     int block, parts, row_blocks;
+    bool own_inputs;             // no row reads what another reads (depthwise): fetch it one row ahead
     int positions;
     int tile;                    // positions that are computed together
 };

@@ -1,6 +1,7 @@
 """From the block rows of a linear layer to what its kernel reads."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,9 @@ class LinearPlan:
     cuts: NDArray[np.int32]
     wide: bool
 
-    def constants(self) -> tuple[NDArray[np.int32] | NDArray[np.float32], ...]:
+    def constants(self) -> tuple[NDArray[Any], ...]:
         """Return the arrays in order; none is empty."""
-        found = (self.starts, self.columns, self.values, self.bias, self.cuts)
+        found: tuple[NDArray[Any], ...] = (self.starts, self.columns, self.values, self.bias, self.cuts)
         return tuple(array if array.size else np.zeros(1, array.dtype) for array in found)
 
 

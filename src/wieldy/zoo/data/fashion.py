@@ -8,7 +8,6 @@ The 2,000 validation pictures are taken from the publisher's training set and ar
 both functions leave the same ones out.
 """
 
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core import digest
+from wieldy.core.cache import cache_folder
 from wieldy.core.data import Arrays, Data
 from wieldy.core.errors import DataError, DigestError
 from wieldy.core.optional import need
@@ -88,12 +88,6 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         ),
         classes=CLASSES,
     )
-
-
-def cache_folder() -> Path:
-    """Return the folder for fetched data: $WIELDY_CACHE, or the user's cache folder."""
-    base = os.environ.get("WIELDY_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wieldy"
 
 
 def _subset() -> dict[str, NDArray[Any]]:

@@ -1,0 +1,170 @@
+"""Measuring what layers cost on this machine: a network of many shapes, dense and with zeros.
+
+Runs in the timing process, at its tier.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core import rng
+from wieldy.graph.cost_table import CONV, FORMS, LINEAR, features, fit_terms, work_of
+from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
+from wieldy.kernels.native import native, variant_for
+from wieldy.kernels.region.ops import Conv
+from wieldy.kernels.region.plan import plan_region
+from wieldy.runtime.fuse import Weights, fuse_region
+from wieldy.runtime.lower_zeros import Zeros
+from wieldy.runtime.profile import layer_ms
+from wieldy.runtime.regions import Region
+from wieldy.runtime.tier import current_tier
+
+FIRST = (32, 56, 56)
+LAYERS = (  # output channels (0: depthwise), kernel, stride
+    (64, 1, 1), (64, 3, 1), (192, 1, 1), (0, 3, 1), (48, 1, 1), (96, 3, 1), (288, 1, 1), (0, 3, 2),
+    (128, 1, 1), (128, 3, 1), (512, 1, 1), (96, 1, 1), (160, 3, 1), (384, 1, 1), (0, 3, 1), (256, 3, 2),
+    (256, 3, 1), (1024, 1, 1), (256, 1, 1), (192, 5, 1), (768, 1, 1), (0, 3, 1), (320, 1, 1), (512, 3, 2),
+    (512, 3, 1), (2048, 1, 1), (384, 1, 1), (960, 1, 1), (0, 3, 1), (320, 1, 1),
+)  # fmt: skip
+LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
+DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
+RUNS, WARM = 25, 5
+SPARSE_TERMS = 6
+
+
+def calibrate(threads: int) -> dict[str, Any]:
+    """Return the coefficients of a cost table, and what carrying a megabyte into a region costs."""
+    program = convolutions()
+    draw = rng.generator(0, "calibration")
+    arrays = {
+        name: draw.standard_normal(_shape(spec)).astype(np.float32) for name, spec in program.tensors.items()
+    }
+    rows: dict[str, list[tuple[NDArray[np.float64], float]]] = defaultdict(list)
+    _dense(program, arrays, threads, rows)
+    loads = []
+    for block, form in FORMS.items():
+        for density in DENSITIES:
+            masked = _masked(arrays, block, density, draw)
+            loads.append(_zeros(program, masked, form, block, threads, rows))
+    _linears(threads, draw, rows)
+    terms: dict[str, tuple[float, ...]] = {}
+    for key, found in rows.items():
+        fitted = fit_terms([row for row, _ in found], [ms for _, ms in found])
+        if key in FORMS.values():
+            terms |= {f"{key}/conv": fitted[:SPARSE_TERMS], f"{key}/depthwise": fitted[SPARSE_TERMS:]}
+        else:
+            terms[key] = fitted
+    return {"terms": terms, "edge_ms_per_mb": float(np.median(loads))}
+
+
+def convolutions() -> Program:
+    """Return a chain of convolutions with a ReLU after each."""
+    channels, height, width = FIRST
+    nodes, tensors, value = [], {}, "x"
+    for number, (asked, kernel, stride) in enumerate(LAYERS):
+        name, made = f"c{number}", asked or channels
+        groups = 1 if asked else channels
+        tensors[f"{name}.weight"] = Spec((made, channels // groups, kernel, kernel), learned=True)
+        height, width = (-(-size // stride) for size in (height, width))
+        pad = (kernel // 2, kernel // 2)
+        given: dict[str, Argument] = {
+            "input": Ref(value), "weight": Stored(f"{name}.weight"), "bias": None,
+            "stride": (stride, stride), "padding": pad, "dilation": (1, 1), "groups": groups,
+        }  # fmt: skip
+        nodes.append(Node(name, "aten.conv2d.default", given, name, (None, made, height, width)))
+        value, channels = f"r{number}", made
+        nodes.append(Node(value, "aten.relu.default", {"self": Ref(name)}, value, nodes[-1].shape))
+    return Program({"x": Spec((None, *FIRST))}, tuple(nodes), (value,), tensors)
+
+
+def linears() -> Iterator[Program]:
+    """Yield programs of one linear layer each."""
+    for inputs, outputs in LINEARS:
+        given: dict[str, Argument] = {"input": Ref("x"), "weight": Stored("w"), "bias": None}
+        node = Node("fc", "aten.linear.default", given, "fc", (None, outputs))
+        spec = Spec((outputs, inputs), learned=True)
+        yield Program({"x": Spec((None, inputs))}, (node,), ("fc",), {"w": spec})
+
+
+def _dense(program: Program, arrays: Any, threads: int, rows: Any) -> None:
+    """Time every layer as OpenVINO runs it."""
+    times = layer_ms(program, arrays, threads)
+    for node in program.nodes:
+        if node.op in (CONV, LINEAR) and node.name in times:
+            work = work_of(program, node)
+            rows[f"dense/{work.kind}"].append((features("dense", work), times[node.name]))
+
+
+def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any]:
+    """Return the weights with zeros; rows differ in density as pruned ones do."""
+    found = {}
+    for name, array in arrays.items():
+        rows = -(-array.shape[0] // block)
+        chance = (
+            density * np.exp(0.5 * draw.standard_normal((rows, 1, 1, 1)))
+            if density < 1
+            else np.ones((1,) * 4)
+        )
+        kept = draw.random((rows, *array.shape[1:])) < chance
+        dense = array.shape[1] == 1  # depthwise
+        found[name] = array if dense else array * np.repeat(kept, block, axis=0)[: len(array)]
+    return found
+
+
+def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Any) -> float:
+    """Time every step of the region of all layers; returns the milliseconds of loading a megabyte."""
+    names = dict.fromkeys(arrays, block)
+    fused = fuse_region(program, Region(program.nodes), Weights(arrays, names))
+    variant = variant_for(current_tier())
+    plan = plan_region(fused.inputs, fused.ops, fused.outputs, variant=variant, threads=threads)
+    x = [np.ones((1, *FIRST), np.float32)]
+    out = [np.zeros((1, size.channels, size.height, size.width), np.float32) for size in plan.outputs]
+    steps = native().run_region(
+        plan.steps, plan.indices, plan.values, plan.workspace_floats, x, out, variant, threads, RUNS + WARM
+    )
+    times = np.median(np.array(steps)[WARM:], axis=0)
+    timed: dict[tuple[str, ...], float] = {}
+    for targets, ms in zip(plan.work, times, strict=True):
+        timed[targets] = timed.get(targets, 0.0) + float(ms)
+    kept = {op.target: op.values.size for op in fused.ops if isinstance(op, Conv)}
+    for targets, ms in _whole_chains(timed):
+        total = np.zeros((2, SPARSE_TERMS))  # of convolutions, of depthwise ones
+        for target in targets:
+            work = work_of(program, program.node(target.replace("r", "c")))
+            total[int(work.kind == "depthwise")] += features(form, work, kept[target])
+        rows[form].append((total.ravel(), ms))
+    return float(times[0]) / (x[0].nbytes / 1e6)
+
+
+def _shape(spec: Spec) -> tuple[int, ...]:
+    return tuple(size or 1 for size in spec.shape)
+
+
+def _whole_chains(timed: dict[tuple[str, ...], float]) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yield each chain with its time, the splits of its members included."""
+    chains = [targets for targets in timed if targets]
+    inside = {target for targets in chains if len(targets) > 1 for target in targets}
+    for targets in chains:
+        if len(targets) == 1 and targets[0] in inside:
+            continue
+        splits = sum(timed.get((target,), 0.0) for target in targets) if len(targets) > 1 else 0.0
+        yield targets, timed[targets] + splits
+
+
+def _linears(threads: int, draw: Any, rows: Any) -> None:
+    """Time linear layers, dense and with zeros."""
+    for program in linears():
+        work = work_of(program, program.nodes[0])
+        weight = draw.standard_normal(_shape(program.tensors["w"])).astype(np.float32)
+        times = layer_ms(program, {"w": weight}, threads)
+        rows["dense/linear"].append((features("dense", work), times["fc"]))
+        for block, form in FORMS.items():
+            for density in DENSITIES[:-1]:
+                kept = draw.random((-(-len(weight) // block), weight.shape[1])) < density
+                array = weight * np.repeat(kept, block, axis=0)[: len(weight)]
+                zeros = Zeros({"w": block}, variant_for(current_tier()), threads)
+                ms = layer_ms(program, {"w": array}, threads, zeros)["fc"]
+                rows[f"{form}/linear"].append((features(form, work, int(kept.sum()) * block), ms))

@@ -1,0 +1,86 @@
+"""What each executed operation takes, by OpenVINO's own counters."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core import rng
+from wieldy.graph.program import Program
+from wieldy.runtime.engine import compile_model
+from wieldy.runtime.lower import lower
+from wieldy.runtime.lower_zeros import Zeros
+
+WARM, RUNS = 10, 60
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation that was executed, and its median time."""
+
+    kind: str
+    kernel: str
+    milliseconds: float
+
+
+def operation_times(request: Any, runs: int = RUNS) -> dict[str, Operation]:
+    """Run a request whose model was compiled for profiling, and return its operations by name."""
+    times: dict[str, list[float]] = defaultdict(list)
+    facts: dict[str, Any] = {}
+    for index in range(WARM + runs):
+        request.infer()
+        for info in request.profiling_info if index >= WARM else ():
+            if info.status == info.Status.EXECUTED:
+                times[info.node_name].append(info.real_time.total_seconds() * 1e3)
+                facts[info.node_name] = info
+    return {
+        name: Operation(facts[name].node_type, facts[name].exec_type, float(np.median(values)))
+        for name, values in times.items()
+    }
+
+
+def layer_ms(
+    program: Program, arrays: Mapping[str, NDArray[Any]], threads: int, zeros: Zeros | None = None
+) -> dict[str, float]:
+    """Return the milliseconds of each layer of a program that OpenVINO runs, at batch 1."""
+    compiled = compile_model(lower(program, arrays, 1, zeros), threads=threads, profile=True)
+    request = compiled.create_infer_request()
+    draw = rng.generator(0, "profile inputs")
+    for tensor in request.input_tensors:
+        tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
+    owners = owners_of(program, compiled)
+    return {
+        layer: operation.milliseconds
+        for name, operation in operation_times(request).items()
+        for layer in owners.get(name, ())
+    }
+
+
+def _fused_names(compiled: Any) -> dict[str, list[str]]:
+    """For each executed operation, the names of what OpenVINO says it was fused from."""
+    names = {}
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        text = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
+        names[node.get_friendly_name()] = [part.split("/")[0] for part in text.split(",")]
+    return names
+
+
+def owners_of(program: Program, compiled: Any) -> dict[str, list[str]]:
+    """Give every layer of the program to one executed operation: its own, or that of what reads it.
+
+    OpenVINO folds a convolution into the multiplication that follows and keeps the latter's name.
+    """
+    owner = {name: operation for operation, names in _fused_names(compiled).items() for name in names}
+    for node in reversed(program.nodes):
+        readers = [other for other in program.nodes if node.name in other.refs()]
+        if node.name not in owner and readers and readers[0].name in owner:
+            owner[node.name] = owner[readers[0].name]
+    found: dict[str, list[str]] = defaultdict(list)
+    for node in program.nodes:
+        if node.name in owner:
+            found[owner[node.name]].append(node.layer)
+    return found
