@@ -8,6 +8,7 @@ from collections.abc import Callable
 import typer
 
 from wieldy.cli import bench, check, claims, demo, inspect, report, run, verify
+from wieldy.cli.notice import say_missing_kernels, show_warnings_plainly
 from wieldy.core.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_MET, WieldyError
 from wieldy.core.version import VERSION
 
@@ -38,10 +39,12 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
     if version:
         print(VERSION)
         raise typer.Exit(EXIT_MET)
+    say_missing_kernels()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb and leave with its exit code."""
+    show_warnings_plainly()
     sys.exit(run_verb(arguments))
 
 

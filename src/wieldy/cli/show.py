@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from wieldy.core.records import Evidence, RunRecord, Timing
+from wieldy.core.records import Evidence, RunRecord, Timing, WhatIf
 
 
 def as_json(value: Any) -> None:
@@ -21,6 +21,24 @@ def timing_lines(timing: Timing, first: str = "original", second: str = "package
         f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
         f"tier {timing.tier}, {timing.cpu}",
     ]
+
+
+def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:
+    """Return one line for each candidate, the fastest marked, and a plain word where nothing is won."""
+    timing = found[0].timing
+    best = min((item for item in found if item.gains), key=lambda item: item.timing.ratio.value, default=None)
+    lines = [
+        f"{name}: what would make it faster than {timing.original_ms:.3f} ms (fp32, dense)?",
+        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
+        f"tier {timing.tier}, {timing.cpu}; nothing is trained, so accuracy is not judged",
+        f"  {'candidate':<22} {'ms':>8}  {'of the time':>26}  {'predicted':>9}",
+    ]
+    for item in found:
+        predicted = "" if item.predicted_ratio is None else f"{item.predicted_ratio:.3f}"
+        word = "fastest" if item is best else "" if item.gains else "no gain"
+        figures = f"{item.timing.small_ms:>8.3f}  {item.timing.ratio!s:>26}  {predicted:>9}"
+        lines.append(f"  {item.candidate:<22} {figures}  {word}".rstrip())
+    return lines
 
 
 def evidence_lines(evidence: tuple[Evidence, ...]) -> list[str]:

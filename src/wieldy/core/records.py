@@ -27,6 +27,9 @@ class Interval(Frozen):
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
+NO_GAIN = 0.97  # a ratio whose interval reaches this is called no gain
+
+
 class Change(Frozen):
     """One layer that a method altered."""
 
@@ -108,6 +111,25 @@ class Timing(Frozen):
     original_precision: str = "f32"
     small_precision: str = "f32"
     cpu: str = ""
+
+
+class WhatIf(Frozen):
+    """One way to make a network faster, and what was measured.
+
+    Attributes:
+        candidate: such as `channels 50%` or `csr 90% zeros`.
+        timing: against the network as it stands, dense.
+        predicted_ratio: what the cost table says; None for channels.
+    """
+
+    candidate: str
+    timing: Timing
+    predicted_ratio: float | None = None
+
+    @property
+    def gains(self) -> bool:
+        """Whether it is faster beyond doubt."""
+        return self.timing.ratio.high < NO_GAIN
 
 
 class LayerTime(Frozen):

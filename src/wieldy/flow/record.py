@@ -6,7 +6,17 @@ from wieldy.assure.equivalence import examine
 from wieldy.compress.apply import account
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
-from wieldy.core.records import Epoch, Evidence, LayerTime, NetworkCard, Plan, RunRecord, Timing
+from wieldy.core.records import (
+    Change,
+    Epoch,
+    Evidence,
+    LayerTime,
+    NetworkCard,
+    Plan,
+    Refused,
+    RunRecord,
+    Timing,
+)  # fmt: skip
 from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
 from wieldy.graph.cost import layer_costs, total_macs, total_parameters
 from wieldy.package.read import Package, read
@@ -16,9 +26,14 @@ from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, layer_times, measure
 from wieldy.runtime.tier import has_bf16
 
+Account = tuple[tuple[Change, ...], tuple[Refused, ...]]
 
-def write_record(run: Run, plan: Plan) -> RunRecord:
-    """Measure and examine the saved files, and write record, evidence and page beside them."""
+
+def write_record(run: Run, plan: Plan, accounted: Account | None = None) -> RunRecord:
+    """Measure and examine the saved files, and write record, evidence and page beside them.
+
+    `accounted` is what became of every layer; default: the channels that it lost.
+    """
     original, package = read(run.folder / ORIGINAL), read(run.folder / PACKAGE)
     first, second = Subject(original.path), Subject(package.path)
     with run.progress.task("measuring and examining the saved files", 5) as task:
@@ -32,7 +47,8 @@ def write_record(run: Run, plan: Plan) -> RunRecord:
             package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
         )
         task.advance()
-        record = assemble(run, plan, original, package, timing, evidence)
+        accounted = accounted or account(original.program, package.program, plan)
+        record = assemble(run, plan, original, package, timing, evidence, accounted)
         record = record.model_copy(
             update={"switches": switches, "times_original": times[0], "times_package": times[1]}
         )
@@ -58,11 +74,12 @@ def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[s
 
 
 def assemble(
-    run: Run, plan: Plan, original: Package, package: Package, timing: Timing, evidence: tuple[Evidence, ...]
-) -> RunRecord:
+    run: Run, plan: Plan, original: Package, package: Package, timing: Timing, evidence: tuple[Evidence, ...],
+    accounted: Account,
+) -> RunRecord:  # fmt: skip
     """Put the record together and pass the verdict."""
     cards = card(original), card(package)
-    changes, refused = account(original.program, package.program, plan)
+    changes, refused = accounted
     sound, reasons = verdict(run.budget, timing, cards, evidence)
     return RunRecord(
         title=run.title,

@@ -16,11 +16,13 @@ from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Plan
 from wieldy.flow.record import write_record
+from wieldy.flow.sparsify import zeros_account, zeros_plan
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
-from wieldy.methods.contract import MethodConfig
+from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.taylor import TaylorConfig
+from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers, stored_formats
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -34,6 +36,7 @@ from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
 from wieldy.train.features import exposing, stage_features
 from wieldy.train.fit import evaluate, fit
+from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
 
 
@@ -61,7 +64,9 @@ def shrink(
         budget: goals for time, size and the metric.
         out: a folder for the packages, their evidence, the record and the page; made if it is missing.
         example: one input; default: the first of `data.train`.
-        method: importance of channels; default: first-order Taylor.
+        method: importance of channels; default: first-order Taylor. With `ZerosConfig` no channel goes:
+            that many weights become zero while the network trains, the package leaves them out, and the
+            budget is not searched for but judged.
         recovery: training after removal; default: five epochs with distillation.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with; default: all cores, the CPU's own tier.
@@ -106,7 +111,8 @@ def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
     check_data(network, run.data)
     mean, std = run.normalisation
     facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
-    plan = planned(run, network)
+    zeros = run.method if isinstance(run.method, ZerosConfig) else None
+    plan = zeros_plan(run) if zeros else planned(run, network)
     small = recovered(run, network, plan)
     original = pack(network, **facts)
     provenance = Provenance(
@@ -117,8 +123,9 @@ def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
     )
     facts |= {"provenance": provenance, "tiers": (run.tier,)}
     write_atomic(run.folder / ORIGINAL, original)
-    write_atomic(run.folder / PACKAGE, pack(small, **facts))
-    write_record(run, plan)
+    formats = stored_formats(network, zeros) if zeros else None
+    write_atomic(run.folder / PACKAGE, pack(small, formats=formats, **facts))
+    write_record(run, plan, zeros_account(network, small, zeros) if zeros else None)
     run.ledger.settle()
     return run
 
@@ -166,8 +173,11 @@ def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
     shape = next(iter(network.program.inputs.values())).shape
     if how.augment and len(shape) == 4:
         views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
+    hooks: list[Hook] = [*distillation(run, network, plan)]
+    if isinstance(run.method, ZerosConfig):
+        hooks.append(Mask(sparse_layers(network)[0], run.method))
     return fit(
-        small, run.data, *distillation(run, network, plan), config=how.fit, augment=views,
+        small, run.data, *hooks, config=how.fit, augment=views,
         ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
 

@@ -15,10 +15,15 @@ MODULE = "wieldy.kernels._native"
 BY_TIER = {"portable": "portable", "avx2": "avx2", "avx2_vnni": "avx2"}  # every other tier: avx512
 
 
+def is_built() -> bool:
+    """Whether the compiled kernels were installed; they may still not load."""
+    return importlib.util.find_spec(MODULE) is not None
+
+
 @cache
 def _load() -> tuple[ModuleType | None, str]:
     """Return the module, or why there is none."""
-    if importlib.util.find_spec(MODULE) is None:
+    if not is_built():
         return None, "were not built: install wieldy again where there is a C++ compiler (g++ or clang++)"
     try:
         return importlib.import_module(MODULE), ""

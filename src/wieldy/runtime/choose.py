@@ -58,6 +58,21 @@ def choose(program: Program, arrays: Arrays, stored: Mapping[str, int], table: C
     return chosen
 
 
+def predicted_ms(
+    program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable
+) -> tuple[float, float]:
+    """Return what the table says of all layers with weights: run by their zeros where it pays, and dense."""
+    chosen = choose(program, arrays, stored, table)
+    zeros = dense = 0.0
+    for node in program.nodes:
+        if node.op in (CONV, LINEAR):
+            alone = table.ms("dense", work_of(program, node))
+            dense += alone
+            inside = _weight(node) in chosen
+            zeros += _option(program, node, arrays, stored, table).zeros_ms if inside else alone
+    return zeros, dense
+
+
 def _weight(node: Node) -> str:
     weight = node.inputs["weight"]
     assert isinstance(weight, Stored)

@@ -22,6 +22,9 @@ from wieldy.methods.contract import MethodConfig
 from wieldy.stats.collect import WEIGHTED, Stats
 
 NAME = "zeros"
+FORMATS = {1: "csr", 4: "block_4x1", 8: "block_8x1"}  # how what remains is stored
+FIRST = "the first layer reads few channels; its zeros would save nothing"
+DEPTHWISE = "depthwise convolutions run dense"
 
 
 class ZerosConfig(MethodConfig):
@@ -78,8 +81,8 @@ def apply(
         weight = network.tensor(tensor).detach().double().numpy()
         if not np.isfinite(weight).all():
             raise DataError(f"zeros: {tensor} holds NaN or infinity. Check the weights.")
-        if node.groups > 1 and weight.shape[1] == 1:
-            yield Refused(layer=layer, method=NAME, reason="depthwise convolutions run dense")
+        if is_depthwise(network, node):
+            yield Refused(layer=layer, method=NAME, reason=DEPTHWISE)
         else:
             tensors[layer], scores[layer] = tensor, block_scores(weight, config.block)
     for layer, goes in _masks(scores, config).items():
@@ -100,6 +103,30 @@ def weighted(network: GraphNetwork, scope: Sequence[str]) -> list[Node]:
         if node.layer in scope:
             first.setdefault(next(node.stored()), node)
     return list(first.values())
+
+
+def is_depthwise(network: GraphNetwork, node: Node) -> bool:
+    """Whether each filter of a convolution reads one channel."""
+    return node.groups > 1 and network.tensor(next(node.stored())).shape[1] == 1
+
+
+def sparse_layers(network: GraphNetwork) -> tuple[tuple[str, ...], tuple[Refused, ...]]:
+    """Return the layers that zeros can make faster, and the others with the reason."""
+    every = tuple(node.layer for node in network.program.nodes if node.op in WEIGHTED)
+    layers, refused = [], []
+    for index, node in enumerate(weighted(network, every)):
+        reason = FIRST if index == 0 else DEPTHWISE if is_depthwise(network, node) else None
+        if reason:
+            refused.append(Refused(layer=node.layer, method=NAME, reason=reason))
+        else:
+            layers.append(node.layer)
+    return tuple(layers), tuple(refused)
+
+
+def stored_formats(network: GraphNetwork, config: ZerosConfig) -> dict[str, str]:
+    """Return how the tensors of sparse layers are stored, for `wieldy.save`."""
+    layers, _ = sparse_layers(network)
+    return {next(node.stored()): FORMATS[config.block] for node in weighted(network, layers)}
 
 
 def _masks(scores: dict[str, NDArray[np.float64]], config: ZerosConfig) -> dict[str, NDArray[np.bool_]]:

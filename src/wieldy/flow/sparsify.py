@@ -1,0 +1,29 @@
+"""Zeros instead of fewer channels: they come while the network trains, and the package leaves them out."""
+
+from wieldy.core.records import Change, Plan, Refused
+from wieldy.flow.state import Run
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.prune.zeros import NAME, ZerosConfig, sparse_layers, weighted
+
+
+def zeros_plan(run: Run) -> Plan:
+    """Return the plan of a run whose method makes zeros: no channel goes."""
+    settings = {"name": NAME} | run.method.model_dump()
+    return Plan(method=settings, remove={}, budget=run.budget.model_dump())
+
+
+def zeros_account(
+    before: GraphNetwork, after: GraphNetwork, config: ZerosConfig
+) -> tuple[tuple[Change, ...], tuple[Refused, ...]]:
+    """Return, for every layer with weights, how many are not zero, or why it was left alone."""
+    layers, refused = sparse_layers(before)
+    changes = []
+    for node in weighted(before, layers):
+        sizes = []
+        for network in (before, after):
+            weight = network.tensor(next(node.stored()))
+            sizes.append({"weights": weight.numel(), "nonzero": int(weight.count_nonzero())})
+        changes.append(
+            Change(layer=node.layer, method=NAME, before=sizes[0], after=sizes[1], seed=config.seed)
+        )
+    return tuple(changes), refused
