@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 from wieldy.core import rng
 from wieldy.graph.cost_table import CONV, FORMS, LINEAR, features, fit_terms, work_of
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
-from wieldy.kernels.native import native, variant_for
-from wieldy.kernels.region.ops import Conv
-from wieldy.kernels.region.plan import plan_region
-from wieldy.runtime.fuse import Weights, fuse_region
+from wieldy.kernels.native import variant_for
 from wieldy.runtime.lower_zeros import Zeros
-from wieldy.runtime.profile import layer_ms
-from wieldy.runtime.regions import Region
+from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import current_tier
 
 FIRST = (32, 56, 56)
@@ -31,7 +27,7 @@ LAYERS = (  # output channels (0: depthwise), kernel, stride
 )  # fmt: skip
 LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
 DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
-RUNS, WARM = 25, 5
+RUNS = 25
 SPARSE_TERMS = 6
 
 
@@ -115,43 +111,20 @@ def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any
 
 
 def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Any) -> float:
-    """Time every step of the region of all layers; returns the milliseconds of loading a megabyte."""
-    names = dict.fromkeys(arrays, block)
-    fused = fuse_region(program, Region(program.nodes), Weights(arrays, names))
-    variant = variant_for(current_tier())
-    plan = plan_region(fused.inputs, fused.ops, fused.outputs, variant=variant, threads=threads)
-    x = [np.ones((1, *FIRST), np.float32)]
-    out = [np.zeros((1, size.channels, size.height, size.width), np.float32) for size in plan.outputs]
-    steps = native().run_region(
-        plan.steps, plan.indices, plan.values, plan.workspace_floats, x, out, variant, threads, RUNS + WARM
-    )
-    times = np.median(np.array(steps)[WARM:], axis=0)
-    timed: dict[tuple[str, ...], float] = {}
-    for targets, ms in zip(plan.work, times, strict=True):
-        timed[targets] = timed.get(targets, 0.0) + float(ms)
-    kept = {op.target: op.values.size for op in fused.ops if isinstance(op, Conv)}
-    for targets, ms in _whole_chains(timed):
+    """Time every chain of the region of all layers; returns the milliseconds of loading a megabyte."""
+    zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
+    chains, load_ms = region_times(program, arrays, zeros, RUNS)
+    for chain in chains:
         total = np.zeros((2, SPARSE_TERMS))  # of convolutions, of depthwise ones
-        for target in targets:
-            work = work_of(program, program.node(target.replace("r", "c")))
-            total[int(work.kind == "depthwise")] += features(form, work, kept[target])
-        rows[form].append((total.ravel(), ms))
-    return float(times[0]) / (x[0].nbytes / 1e6)
+        for node, kept in chain.layers:
+            work = work_of(program, node)
+            total[int(work.kind == "depthwise")] += features(form, work, kept)
+        rows[form].append((total.ravel(), chain.milliseconds))
+    return load_ms
 
 
 def _shape(spec: Spec) -> tuple[int, ...]:
     return tuple(size or 1 for size in spec.shape)
-
-
-def _whole_chains(timed: dict[tuple[str, ...], float]) -> Iterator[tuple[tuple[str, ...], float]]:
-    """Yield each chain with its time, the splits of its members included."""
-    chains = [targets for targets in timed if targets]
-    inside = {target for targets in chains if len(targets) > 1 for target in targets}
-    for targets in chains:
-        if len(targets) == 1 and targets[0] in inside:
-            continue
-        splits = sum(timed.get((target,), 0.0) for target in targets) if len(targets) > 1 else 0.0
-        yield targets, timed[targets] + splits
 
 
 def _linears(threads: int, draw: Any, rows: Any) -> None:

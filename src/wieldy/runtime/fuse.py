@@ -23,6 +23,11 @@ CONV, NORM, ADD = "aten.conv2d.default", "aten.batch_norm.default", "aten.add.Te
 MAX_POOL, AVG_POOL = "aten.max_pool2d.default", "aten.avg_pool2d.default"
 MEAN, ADAPTIVE = "aten.mean.dim", "aten.adaptive_avg_pool2d.default"
 DROPOUT = ("aten.dropout.default", "aten.feature_dropout.default")
+SPREADS = {  # what must be given for each axis
+    CONV: ("stride", "padding", "dilation"),
+    MAX_POOL: ("kernel_size", "padding", "dilation"),
+    AVG_POOL: ("kernel_size", "padding"),
+}
 
 
 def _number(node: Node, name: str) -> float:
@@ -48,7 +53,7 @@ def can_run(node: Node, program: Program) -> bool:
     is another question."""
     reads = [program.shape(name) for name in node.refs()]
     planes = all(len(shape) == 4 for shape in [*reads, node.shape])
-    if not planes or 0 in node.shape:
+    if not planes or 0 in node.shape or () in (node.inputs[name] for name in SPREADS.get(node.op, ())):
         return False
     if node.op == ADD:
         refs = list(node.refs())
@@ -141,7 +146,7 @@ def _conv(node: Node, source: str, size: Size, weights: Weights) -> Conv:
     return Conv(
         source, node.name, size.channels, rows.block, rows.starts, rows.columns, rows.values, values,
         _pair(weight.shape[2:]), _pair(_ints(node, "stride")), _pair(_ints(node, "padding")),
-        _pair(_ints(node, "dilation")), node.groups,
+        _pair(_ints(node, "dilation")), node.groups, layer=node.name,
     )  # fmt: skip
 
 
@@ -196,7 +201,8 @@ def _fuse(ops: list[Op], kept: set[str]) -> list[Op]:
 
 
 def _is_identity(op: Conv) -> bool:
-    return op.kernel == (1, 1) and op.groups == op.channels == len(op.columns) and op.stride == (1, 1)
+    plain = (op.kernel, op.stride, op.padding) == ((1, 1), (1, 1), (0, 0))
+    return plain and op.groups == op.channels == len(op.columns)
 
 
 def _merge(op: Conv, found: list[Op], alone: Callable[[str], bool]) -> Conv | None:

@@ -1,7 +1,7 @@
-"""What each executed operation takes, by OpenVINO's own counters."""
+"""What each operation takes: OpenVINO's by its own counters, those of our regions step by step."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core import rng
-from wieldy.graph.program import Program
+from wieldy.graph.program import Node, Program
+from wieldy.kernels.native import native
+from wieldy.kernels.region.ops import Conv
+from wieldy.kernels.region.plan import plan_region
 from wieldy.runtime.engine import compile_model
+from wieldy.runtime.fuse import Weights, fuse_region
 from wieldy.runtime.lower import lower
-from wieldy.runtime.lower_zeros import Zeros
+from wieldy.runtime.lower_zeros import Zeros, sparse_regions
 
 WARM, RUNS = 10, 60
 
@@ -67,6 +71,59 @@ def _fused_names(compiled: Any) -> dict[str, list[str]]:
         text = info["originalLayersNames"].astype(str) if "originalLayersNames" in info else ""
         names[node.get_friendly_name()] = [part.split("/")[0] for part in text.split(",")]
     return names
+
+
+@dataclass(frozen=True)
+class ChainTime:
+    """Layers that a region runs together, tile by tile, with the values that each keeps, and their time."""
+
+    layers: tuple[tuple[Node, int], ...]
+    milliseconds: float
+
+
+def region_times(
+    program: Program, arrays: Mapping[str, NDArray[Any]], zeros: Zeros, runs: int = RUNS
+) -> tuple[list[ChainTime], float]:
+    """Return the median time of each chain of layers in regions, and what loading a megabyte takes.
+
+    What splits an input into phases counts to the layer that asks for it.
+    """
+    chains: list[ChainTime] = []
+    loads = []
+    for region in sparse_regions(program, zeros):
+        fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
+        plan = plan_region(
+            fused.inputs, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads
+        )
+        x = [
+            np.ones((1, size.channels, size.height, size.width), np.float32) for size in fused.inputs.values()
+        ]
+        out = [np.zeros((1, size.channels, size.height, size.width), np.float32) for size in plan.outputs]
+        steps = native().run_region(
+            plan.steps, plan.indices, plan.values, plan.workspace_floats, x, out, zeros.variant,
+            zeros.threads, WARM + runs,
+        )  # fmt: skip
+        times = np.median(np.array(steps)[WARM:], axis=0)
+        loads += [ms / (tensor.nbytes / 1e6) for ms, tensor in zip(times, x, strict=False)]
+        of_layer = {op.target: op for op in fused.ops if isinstance(op, Conv) and op.layer}
+        for targets, ms in _whole_chains(plan.work, times):
+            convs = [of_layer[target] for target in targets if target in of_layer]
+            layers = tuple((program.node(op.layer), op.values.size) for op in convs)
+            chains += [ChainTime(layers, ms)] if layers else []
+    return chains, float(np.median(loads)) if loads else 0.0
+
+
+def _whole_chains(
+    work: Sequence[tuple[str, ...]], times: NDArray[np.float64]
+) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yield each chain with its time, the steps before it that only some of its members need included."""
+    last = {target: index for index, targets in enumerate(work) for target in targets}
+    total: dict[int, float] = defaultdict(float)
+    for targets, ms in zip(work, times, strict=True):
+        if targets:
+            total[last[targets[0]]] += float(ms)
+    for index, ms in total.items():
+        yield work[index], ms
 
 
 def owners_of(program: Program, compiled: Any) -> dict[str, list[str]]:

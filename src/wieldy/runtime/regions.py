@@ -44,41 +44,60 @@ def find_regions(
 
 
 def _grow(program: Program, fits: Callable[[Node], bool]) -> list[set[str]]:
-    """Join each node to the regions of what it reads, unless a path through the outside lies between."""
-    members: list[set[str]] = []
-    of_node: dict[str, int] = {}
-    leaves: dict[str, set[int]] = {}  # node -> regions that a path to it has left
+    """Join each node to what it reads, unless a path between them leads through something else."""
+    units, fitting = _Units(), set()
     for node in program.nodes:
-        reads = [name for name in node.refs() if name in leaves]
-        left = set().union(*(leaves[name] for name in reads)) if reads else set()
-        entered = {of_node[name] for name in reads if name in of_node}
+        units.add(node)
         if fits(node):
-            home = min(entered - left, default=len(members))
-            if home == len(members):
-                members.append(set())
-            members[home].add(node.name)
-            of_node[node.name] = home
-            for other in sorted(entered - left - {home}):
-                if _may_merge(members[home], members[other], home, other, leaves):
-                    for name in members[other]:
-                        of_node[name] = home
-                    members[home] |= members[other]
-                    members[other] = set()
-                    for known in leaves.values():
-                        if other in known:
-                            known.add(home)
-            left |= {of_node[name] for name in reads if name in of_node} - {home}
-        else:
-            left |= entered
-        leaves[node.name] = left
-    return [names for names in members if names]
+            fitting.add(node.name)
+            for name in node.refs():
+                if name in fitting:
+                    units.join(name, node.name)
+    return [names for names in units.members.values() if names <= fitting]
 
 
-def _may_merge(first: set[str], second: set[str], one: int, other: int, leaves: dict[str, set[int]]) -> bool:
-    """Whether no path leaves one of two regions and enters the other."""
-    return not any(other in leaves.get(name, ()) for name in first) and not any(
-        one in leaves.get(name, ()) for name in second
-    )
+class _Units:
+    """Nodes, and sets of nodes that were joined; no path of units comes back to where it began.
+
+    That is more than that no path of nodes leaves a set and comes back: of two sets, each may read the other.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[int, set[str]] = {}
+        self._unit_of: dict[str, int] = {}
+        self._reads: dict[int, set[int]] = {}
+
+    def add(self, node: Node) -> None:
+        """Add a node that reads nothing but what was added before, and inputs."""
+        number = len(self._unit_of)
+        self.members[number] = {node.name}
+        self._reads[number] = {self._unit_of[name] for name in node.refs() if name in self._unit_of}
+        self._unit_of[node.name] = number
+
+    def join(self, first: str, second: str) -> None:
+        """Make one unit of those of two nodes, where that is allowed."""
+        kept, gone = sorted((self._unit_of[first], self._unit_of[second]))
+        if kept == gone or self._detour(kept, gone) or self._detour(gone, kept):
+            return
+        self._unit_of |= dict.fromkeys(self.members[gone], kept)
+        self.members[kept] |= self.members.pop(gone)
+        self._reads[kept] |= self._reads.pop(gone)
+        for reads in self._reads.values():
+            if gone in reads:
+                reads.remove(gone)
+                reads.add(kept)
+        self._reads[kept].discard(kept)
+
+    def _detour(self, begin: int, end: int) -> bool:
+        """Whether a path leads from one unit through others to another."""
+        waiting, seen = list(self._reads[end] - {begin}), {begin}
+        while waiting:
+            reads = self._reads[waiting.pop()]
+            if begin in reads:
+                return True
+            waiting += reads - seen
+            seen |= reads
+        return False
 
 
 def _without_head(nodes: dict[str, Node], anchors: Callable[[Node], bool]) -> dict[str, Node]:

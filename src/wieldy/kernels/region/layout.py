@@ -98,6 +98,10 @@ class Geometry:
         known = self._margins.get(resolution, Margins())
         self._margins[resolution] = Margins(max(known.rows, found.rows), max(known.columns, found.columns))
 
+    def margins(self, resolution: Resolution) -> Margins:
+        """Return how far anything reads past the pixels of a resolution."""
+        return self._margins[resolution]
+
     def _root(self, resolution: Resolution) -> Resolution:
         while resolution in self._tied:
             resolution = self._tied[resolution]

@@ -28,6 +28,7 @@ class Conv:
         values: (kept, block) float32; rows past the last output channel hold zeros.
         bias: (output channels,) float32.
         padding: rows and columns of zeros on each side.
+        layer: the name of the node whose weight this is; empty for what stands in for another operation.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Conv:
     residual: str | None = None
     low: float = -np.inf
     high: float = np.inf
+    layer: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,21 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from wieldy.core.errors import SchemaError
 from wieldy.kernels import balance
+from wieldy.kernels.check import LARGEST
 from wieldy.kernels.region.layout import (
     LANES,
     Geometry,
     Planes,
     Resolution,
     Workspace,
-    margins,
     phases,
     split_resolution,
     taps,
 )  # fmt: skip
 from wieldy.kernels.region.ops import Conv, Op, Pooling, RegionPlan, Size
+from wieldy.kernels.sparse_conv.check import check_conv
 
 LOAD, STORE, SPLIT, CHAIN, POOL, MEAN = range(6)  # steps.h
 Ints = NDArray[np.int32]
@@ -49,17 +51,12 @@ TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 
 
 def sizes_of(inputs: Mapping[str, Size], ops: Sequence[Op]) -> dict[str, Size]:
-    """Return the size of every value of a region."""
+    """Return the size of every value of a region; refuses what cannot be planned, see `check_conv`."""
     sizes = dict(inputs)
     for op in ops:
         source = sizes[op.source]
         if isinstance(op, Conv):
-            extent = [
-                (size + 2 * op.padding[axis] - op.dilation[axis] * (op.kernel[axis] - 1) - 1)
-                // op.stride[axis] + 1
-                for axis, size in enumerate((source.height, source.width))
-            ]  # fmt: skip
-            sizes[op.target] = Size(op.channels, *extent)
+            sizes[op.target] = check_conv(op, sizes)
         elif isinstance(op, Pooling):
             sizes[op.target] = Size(source.channels, *op.size)
         else:
@@ -90,6 +87,10 @@ class _Planner:
         self.chains = self._chains()
         self.slots, self.phase_slots, workspace = self._assign()
         self.places, self.floats = workspace.place()
+        if self.floats > LARGEST:
+            raise SchemaError(
+                f"region: its activations must fit {LARGEST:,} floats; {self.floats:,} are needed."
+            )
         self.indices: list[Ints] = []
         self.values: list[NDArray[np.float32]] = []
         self.masks: dict[Resolution, int] = {}
@@ -250,7 +251,7 @@ class _Planner:
         return [
             *astuple(target), source.begin, residual,
             self._index(packed.starts), self._index(packed.offsets), self._value(packed.values),
-            self._value(bias), self._mask(op.target, target), cuts,
+            self._value(bias), self._mask(target), cuts,
             op.block, packed.parts, len(op.starts) - 1, op.groups == op.channels,
             _bits(op.low), _bits(op.high),
         ]  # fmt: skip
@@ -271,14 +272,14 @@ class _Planner:
         found: Ints = (channel * count // inputs).astype(np.int32)
         return found
 
-    def _mask(self, name: str, planes: Planes) -> int:
-        """Return where the bits of the pixels lie, or -1 where nobody reads what lies between them."""
-        readers = [op for op in self.ops if isinstance(op, Conv) and op.source == name]
+    def _mask(self, planes: Planes) -> int:
+        """Return where the bits of the pixels lie, or -1 where nobody reads past the pixels of a plane.
+
+        What lies between pixels must be zero in every value of a resolution if it must in one: they take
+        turns in the same places.
+        """
         resolution = (planes.height, planes.width)
-        padded = any(
-            op.stride == (1, 1) and margins(op, resolution, self.sizes[op.target]).any for op in readers
-        )
-        if not padded:
+        if not self.geometry.margins(resolution).any:
             return -1
         if resolution not in self.masks:
             pixels = (planes.height - 1) * planes.pitch + planes.width
