@@ -3,14 +3,15 @@
     python benchmarks/costs.py --tier avx2 [--threads 2] [--out benchmarks/results]
 
 Errors: every layer (with zeros: every chain of layers that runs tile by tile) of networks at 90 and 75 %
-zeros, predicted against measured. Crossovers: the density at which a stack of equal layers takes as long with
-zeros as dense, predicted and measured. Leaves with 1 where a median error is above 30 % or a crossover off by
-more than 0.1. Writes costs-TIER.json.
+zeros, predicted against measured. Crossovers: the density at which the convolutions of a network take as long
+with zeros as dense, all together and chain by chain. Leaves with 1 where a median error is above 30 % or a
+crossover off by more than 0.1. Writes costs-TIER.json.
 """
 
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,6 @@ import numpy as np
 from wieldy.core.files import write_atomic
 from wieldy.flow.state import prepared
 from wieldy.graph.cost_table import CONV, FORMS, LINEAR, CostTable, work_of
-from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
 from wieldy.kernels.native import variant_for
 from wieldy.package.read import read
 from wieldy.runtime.environment import environment
@@ -35,14 +35,9 @@ from wieldy.runtime.zeros import stored_blocks
 ALLOWED_ERROR, ALLOWED_CROSSOVER = 0.30, 0.1
 NETS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2")
 SPARSITIES = (0.9, 0.75)
-STACK = 4  # equal layers, or pairs of them
-STACKS = {  # channels in and out, kernel, height and width
-    "64 3x3 at 56": (64, 64, 3, 56), "128 3x3 at 28": (128, 128, 3, 28), "256 3x3 at 14": (256, 256, 3, 14),
-    "512 3x3 at 7": (512, 512, 3, 7), "256-64 1x1 at 56": (256, 64, 1, 56),
-    "512-128 1x1 at 28": (512, 128, 1, 28), "1024-256 1x1 at 14": (1024, 256, 1, 14),
-    "2048-512 1x1 at 7": (2048, 512, 1, 7),
-}  # fmt: skip
-DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+CROSSING = ("resnet18", "resnet50")
+Lines = dict[tuple[str, ...], list[tuple[float, float]]]  # chain -> (density, milliseconds)
+DENSITIES = (0.1, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
 
 def main() -> int:
@@ -66,7 +61,7 @@ def main() -> int:
     path = prepared(asked.out) / f"costs-{asked.tier}.json"
     write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
     print(json.dumps({"errors": errors, "crossovers": crossovers}, indent=1))
-    off = max(abs(row["predicted"] - row["measured"]) for row in crossovers)
+    off = max(max(abs(row["predicted"] - row["measured"]), row["median_chain"]) for row in crossovers)
     return int(max(row["median"] for row in errors.values()) > ALLOWED_ERROR or off > ALLOWED_CROSSOVER)
 
 
@@ -117,25 +112,57 @@ def error(predicted: float, measured: float) -> float:
 
 
 def all_crossovers(table: CostTable, threads: int) -> Iterator[dict[str, Any]]:
-    """Yield predicted and measured crossover of every stack and form."""
-    for name, shape in STACKS.items():
-        program = stack(*shape)
-        draw = np.random.default_rng(0)
-        arrays = {key: draw.standard_normal(spec.shape, np.float32) for key, spec in program.tensors.items()}
-        convs = [node for node in program.nodes if node.op == CONV]
-        times = layer_ms(program, arrays, threads)
-        dense = sum(times[node.layer] for node in convs)
+    """Yield, for networks and forms, the crossover of all convolutions together and chain by chain."""
+    for net in CROSSING:
+        package = read(subjects.write_sparse(net, "csr", SPARSITIES[0], subjects.subject_folder()))
+        names = [name for name in stored_blocks(package) if package.tensors[name].ndim == 4]
+        dense = layer_ms(package.program, package.tensors, threads)
         for block in (1, 8):
-            zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
-            measured = []
-            for density in DENSITIES:
-                chains, _ = region_times(program, masked(arrays, block, density), zeros)
-                measured.append((density, sum(chain.milliseconds for chain in chains)))
-            predicted = float(np.mean([table.crossover(FORMS[block], work_of(program, n)) for n in convs]))
+            predicted, measured = lines(package, names, block, table, threads)
+            chains = list(measured)
+            of_chain = {chain: sum(dense[layer] for layer in chain) for chain in chains}
+            expected = {chain: sum(dense_ms(package, layer, table) for layer in chain) for chain in chains}
+            pairs = [
+                (crossing(predicted[chain], expected[chain]), crossing(measured[chain], of_chain[chain]))
+                for chain in chains
+            ]
             yield {
-                "stack": name, "form": FORMS[block], "predicted": predicted,
-                "measured": crossing(measured, dense),
+                "net": net, "form": FORMS[block],
+                "predicted": crossing(added(predicted), sum(expected.values())),
+                "measured": crossing(added(measured), sum(of_chain.values())),
+                "chains": len(chains),
+                "median_chain": float(np.median([abs(first - second) for first, second in pairs])),
             }  # fmt: skip
+
+
+def lines(package: Any, names: list[str], block: int, table: CostTable, threads: int) -> tuple[Lines, Lines]:
+    """Return predicted and measured milliseconds of each chain at each density."""
+    predicted: Lines = defaultdict(list)
+    measured: Lines = defaultdict(list)
+    zeros = Zeros(dict.fromkeys(names, block), variant_for(current_tier()), threads)
+    ones = {name: np.ones_like(package.tensors[name]) for name in names}
+    for density in DENSITIES:
+        arrays = dict(package.tensors) | masked(ones, block, density)
+        for chain in region_times(package.program, arrays, zeros)[0]:
+            layers = tuple(node.layer for node, _ in chain.layers)
+            works = [(work_of(package.program, node), kept) for node, kept in chain.layers]
+            predicted[layers].append((density, sum(table.ms(FORMS[block], *work) for work in works)))
+            measured[layers].append((density, chain.milliseconds))
+    return predicted, measured
+
+
+def dense_ms(package: Any, layer: str, table: CostTable) -> float:
+    """Return the predicted milliseconds of a layer as OpenVINO runs it."""
+    node = next(node for node in package.program.nodes if node.layer == layer and node.op == CONV)
+    return table.ms("dense", work_of(package.program, node))
+
+
+def added(found: Lines) -> list[tuple[float, float]]:
+    """Return the times of all chains together."""
+    return [
+        (points[0][0], sum(milliseconds for _, milliseconds in points))
+        for points in zip(*found.values(), strict=True)
+    ]
 
 
 def crossing(times: list[tuple[float, float]], dense: float) -> float:
@@ -153,22 +180,6 @@ def masked(arrays: Mapping[str, Any], block: int, density: float) -> dict[str, A
         kept = draw.random((-(-len(array) // block), *array.shape[1:])) < density
         found[name] = array * np.repeat(kept, block, axis=0)[: len(array)]
     return found
-
-
-def stack(inputs: int, outputs: int, kernel: int, side: int) -> Program:
-    """Return equal convolutions with a ReLU after each, to and fro where the channel counts differ."""
-    nodes, tensors, value, channels = [], {}, "x", inputs
-    for number in range(STACK if inputs == outputs else 2 * STACK):
-        made = outputs if channels == inputs else inputs
-        tensors[f"w{number}"] = Spec((made, channels, kernel, kernel), learned=True)
-        given: dict[str, Argument] = {
-            "input": Ref(value), "weight": Stored(f"w{number}"), "bias": None, "stride": (1, 1),
-            "padding": (kernel // 2, kernel // 2), "dilation": (1, 1), "groups": 1,
-        }  # fmt: skip
-        nodes.append(Node(f"c{number}", CONV, given, f"c{number}", (None, made, side, side)))
-        value, channels = f"r{number}", made
-        nodes.append(Node(value, "aten.relu.default", {"self": Ref(f"c{number}")}, value, nodes[-1].shape))
-    return Program({"x": Spec((None, inputs, side, side))}, tuple(nodes), (value,), tensors)
 
 
 if __name__ == "__main__":

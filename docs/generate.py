@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from wieldy.claims.runner import SYSTEMS
 from wieldy.cli.main import VERBS
@@ -112,6 +113,86 @@ def embedded() -> str:
     return table(["fact", "value"], [[key, f"`{card[key]}`"] for key in keys])
 
 
+def engine() -> str:
+    """The engine beside OpenVINO's dense forms, and a plain sentence where dense wins."""
+    measured = _result("engine.json")
+    parts = []
+    for tier in dict.fromkeys(row["tier"] for row in measured["rows"]) if measured else ():
+        rows = [row for row in measured["rows"] if row["tier"] == tier]
+        parts.append(
+            f"**Tier `{tier}`**, {measured['environment']['cpu']}\n\n{table(ENGINE_HEADER, _engine(rows))}"
+        )
+        parts.append(_dense_wins(rows))
+    return "\n".join(parts) or "not measured yet\n"
+
+
+ENGINE_HEADER = [
+    "network",
+    "form",
+    "zeros",
+    "setting",
+    "speedup",
+    "ours ms",
+    "fp32",
+    "int8",
+    "bf16",
+    "over best",
+]
+
+
+def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            row["net"], f"`{row['format']}`", f"{row['sparsity']:.0%}",
+            f"batch {row['batch']}, {row['threads']} threads",
+            f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
+            *(f"{row[key]:.2f}" if row[key] else "" for key in ("ours_ms", "fp32_ms", "int8_ms", "bf16_ms")),
+            f"{row['speedup_over_best']:.2f} ({row['best_dense']})",
+        ]
+        for row in rows
+    ]  # fmt: skip
+
+
+def _dense_wins(rows: list[dict[str, Any]]) -> str:
+    at_ninety = [row for row in rows if row["sparsity"] == 0.9 and row["batch"] == 1 and row["threads"] == 2]
+    lost = [f"{row['net']} ({row['best_dense']})" for row in at_ninety if row["speedup_over_best_high"] < 1]
+    if not lost:
+        return "At 90 % zeros no dense form is faster than ours here.\n"
+    return f"At 90 % zeros a dense form is faster here for {', '.join(dict.fromkeys(lost))}.\n"
+
+
+def costs() -> str:
+    """Errors and crossovers of the cost table, tier by tier."""
+    parts = []
+    for path in sorted(RESULTS.glob("costs-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        errors = ", ".join(
+            f"{form} {found['median']:.0%} ({found['layers']})" for form, found in result["errors"].items()
+        )
+        rows = [
+            [
+                row["net"], f"`{row['form']}`", f"{row['predicted']:.2f}", f"{row['measured']:.2f}",
+                f"{row['median_chain']:.2f}",
+            ]
+            for row in result["crossovers"]
+        ]  # fmt: skip
+        head = f"**Tier `{result['tier']}`**: median error over layers: {errors}.\n\n"
+        parts.append(
+            head
+            + table(
+                [
+                    "convolutions of",
+                    "form",
+                    "crossover predicted",
+                    "measured",
+                    "chain by chain, median difference",
+                ],
+                rows,
+            )
+        )
+    return "\n".join(parts) or "not measured yet\n"
+
+
 def exit_codes() -> str:
     """Every exit code with the errors that lead to it."""
     kinds = [
@@ -127,7 +208,7 @@ def exit_codes() -> str:
     return table(["code", "meaning", "errors"], rows)
 
 
-def _result(name: str) -> dict[str, list[dict[str, str]]] | None:
+def _result(name: str) -> dict[str, Any] | None:
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -139,6 +220,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "claims": claims,
     "importance": importance,
     "embedded": embedded,
+    "engine": engine,
+    "costs": costs,
     "exit-codes": exit_codes,
 }
 

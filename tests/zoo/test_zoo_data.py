@@ -262,9 +262,6 @@ def test_without_pooch_the_extra_is_named(publisher, monkeypatch):
         fashion.full(download=True)
 
 
-
-
-
 def test_the_embedded_pictures_are_the_publisher_s_at_the_stated_places():
     try:
         folder = fashion._locate(None, download=False)

@@ -73,10 +73,12 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
     for unit in contracted_order(program, regions):
         if isinstance(unit, Region):
             assert zeros is not None
+            _check_shapes(unit.nodes, values, arrays, ops, batch)
             values |= lower_region(unit, program, values, arrays, batch, zeros)
             continue
         if zeros and is_sparse_linear(unit, zeros):
             clamp = clamps.get(unit.name)
+            _check_shapes(tuple(node for node in (unit, clamp) if node), values, arrays, ops, batch)
             result = lower_linear(unit, clamp, values, arrays, zeros)
             values |= {node.name: result for node in (unit, clamp) if node}
             continue
@@ -90,6 +92,15 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
     model = ov.Model(results, parameters, "wieldy")
     model.validate_nodes_and_infer_types()
     return model
+
+
+def _check_shapes(
+    nodes: tuple[Node, ...], values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int
+) -> None:
+    """Raise SchemaError unless nodes fit each other, by lowering them dense: our kernels check nothing."""
+    known = dict(values)
+    for node in nodes:
+        known[node.name] = _lower_node(node, known, arrays, ops, batch)
 
 
 def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any, batch: int) -> Any:
