@@ -37,7 +37,9 @@ bench: $(READY)  ## methods side by side at the same milliseconds, three seeds
 sanitize: $(READY)  ## the kernels under the address, undefined-behaviour and thread sanitizers
 	$(BIN)/python tests/kernels/sanitize.py
 
-$(READY): pyproject.toml constraints.txt
+KERNELS := $(shell find src/wieldy/kernels -name '*.cpp' -o -name '*.h' -o -name CMakeLists.txt)
+
+$(READY): pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'wieldy needs Python 3.11 or newer: make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[compress,dev]'

@@ -17,17 +17,15 @@ SAME_KERNELS = {"avx2_vnni": "avx2", "avx512_vnni": "avx512", "amx": "avx512"}  
 
 def cost_table(tier: str, threads: int) -> CostTable | None:
     """Return the table of this machine for a tier, or one that comes with the package; None below avx2."""
-    path = table_path(tier, threads)
+    return kept_table(tier, threads) or _shipped().get(SAME_KERNELS.get(tier, tier))
+
+
+def kept_table(tier: str, threads: int) -> CostTable | None:
+    """Return the table that was measured on this machine, if any; one that is damaged counts as none."""
     try:
-        return _table(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: measure again when asked
-        return _shipped().get(SAME_KERNELS.get(tier, tier))
-
-
-def is_measured(tier: str, threads: int) -> bool:
-    """Whether the table was measured on this machine."""
-    table = cost_table(tier, threads)
-    return table is not None and (table.cpu, table.tier, table.threads) == (cpu_name(), tier, threads)
+        return _table(json.loads(table_path(tier, threads).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def keep_table(measured: dict[str, Any], tier: str, threads: int) -> CostTable:

@@ -16,7 +16,7 @@ from wieldy.core.records import LayerTime, Timing
 from wieldy.graph.cost_table import CostTable
 from wieldy.kernels.native import native
 from wieldy.package.read import read
-from wieldy.runtime.costs import cost_table, is_measured, keep_table
+from wieldy.runtime.costs import keep_table, kept_table
 from wieldy.runtime.engine import refuse_dynamic_threads
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name, current_tier, without_cap
@@ -105,9 +105,8 @@ def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable
 
     Cost: about twenty seconds; kept in the user's cache.
     """
-    if not again and is_measured(tier, threads):
-        table = cost_table(tier, threads)
-        assert table is not None
+    table = None if again else kept_table(tier, threads)
+    if table:
         return table
     native()
     need("scipy.optimize", "compress", "fitting a cost table")
