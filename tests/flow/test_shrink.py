@@ -13,6 +13,8 @@ from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, 
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
 from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.package.read import read
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
 
@@ -61,6 +63,24 @@ def test_the_record_says_what_was_measured_and_accounts_for_every_layer(finished
     assert sum(point.chosen for point in record.candidates) == 1
     assert record.environment["tier"] == record.timing.tier
     assert len(record.recovery) == 2
+
+
+def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.5, max_drop_points=50)
+    method = ZerosConfig(sparsity=0.8, block=8)
+    path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=QUICK, method=method)
+    package, record = read(path), RunRecord.from_json((tmp_path / "record.json").read_text())
+    assert {name for name, kind in package.manifest.formats.items() if kind == "block_8x1"} == {
+        "3.weight",
+        "7.weight",
+    }
+    assert path.stat().st_size < 0.5 * (tmp_path / "original.wieldy").stat().st_size
+    assert [item.layer for item in record.refused] == ["0"]
+    shares = [item.after["nonzero"] / item.after["weights"] for item in record.changes]
+    np.testing.assert_allclose(shares, 0.2, atol=0.03)
+    assert (tmp_path / "report.html").exists()
 
 
 def test_the_evidence_names_the_package_by_its_digest(finished: Path) -> None:
