@@ -22,7 +22,9 @@ import numpy as np
 
 from wieldy.core.files import write_atomic
 from wieldy.flow.state import prepared
-from wieldy.graph.cost_table import CONV, FORMS, LINEAR, CostTable, work_of
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost_table import CostTable, work_of
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.kernels.native import variant_for
 from wieldy.package.read import read
 from wieldy.runtime.environment import environment
@@ -94,14 +96,14 @@ def zeros_errors(package: Any, table: CostTable, threads: int) -> Iterator[float
     depthwise = {
         node.inputs["weight"].name: 1
         for node in package.program.nodes
-        if node.op == CONV and node.groups > 1 and node.groups == node.shape[1]
+        if node.op == CONV and work_of(package.program, node).kind == "depthwise"
     }
     zeros = Zeros(blocks | depthwise, variant_for(current_tier()), threads)
     for chain in region_times(package.program, package.tensors, zeros)[0]:
         predicted = 0.0
         for node, kept in chain.layers:
             weight = node.inputs["weight"].name
-            form = FORMS[blocks.get(weight) or next(iter(blocks.values()))]
+            form = BY_BLOCK[blocks.get(weight) or next(iter(blocks.values()))]
             predicted += table.ms(form, work_of(package.program, node), kept)
         yield error(predicted, chain.milliseconds)
 
@@ -127,7 +129,7 @@ def all_crossovers(table: CostTable, threads: int) -> Iterator[dict[str, Any]]:
                 for chain in chains
             ]
             yield {
-                "net": net, "form": FORMS[block],
+                "net": net, "form": BY_BLOCK[block],
                 "predicted": crossing(added(predicted), sum(expected.values())),
                 "measured": crossing(added(measured), sum(of_chain.values())),
                 "chains": len(chains),
@@ -146,7 +148,7 @@ def lines(package: Any, names: list[str], block: int, table: CostTable, threads:
         for chain in region_times(package.program, arrays, zeros)[0]:
             layers = tuple(node.layer for node, _ in chain.layers)
             works = [(work_of(package.program, node), kept) for node, kept in chain.layers]
-            predicted[layers].append((density, sum(table.ms(FORMS[block], *work) for work in works)))
+            predicted[layers].append((density, sum(table.ms(BY_BLOCK[block], *work) for work in works)))
             measured[layers].append((density, chain.milliseconds))
     return predicted, measured
 

@@ -19,6 +19,7 @@ import engine_subjects as subjects
 from wieldy.core.files import write_atomic
 from wieldy.core.records import Timing
 from wieldy.flow.state import prepared
+from wieldy.graph.cost_table import BLOCKS
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.tier import available_tiers, has_bf16
@@ -42,7 +43,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--net", choices=subjects.NETS)
-    parser.add_argument("--format", choices=subjects.BLOCKS, default="csr")
+    parser.add_argument("--format", choices=BLOCKS, default="csr")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--tier", choices=available_tiers(), default=available_tiers()[-1])
     parser.add_argument("--batch", type=int, default=1)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wieldy.graph.cost_table import BLOCKS
 from wieldy.graph.trace import trace
 from wieldy.package.save import save
 from wieldy.runtime.engine import openvino
@@ -33,7 +34,6 @@ NETS = {
 ONLY_POINTWISE = ("mobilenet_v2",)  # where pruning people leave the rest alone
 SIDE = 224
 CALIBRATION_IMAGES = 32
-BLOCKS = {"csr": 1, "block_4x1": 4, "block_8x1": 8}
 
 
 @dataclass(frozen=True)

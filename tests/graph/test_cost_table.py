@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wieldy.graph.cost_table import FORMS, CostTable, Work, features, fit_terms, work_of
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost_table import CostTable, Work, features, fit_terms, work_of
 from wieldy.graph.program import Node, Program, Ref, Spec, Stored
 
 CONV = Work("conv", 64 * 64 * 9, 9, 64, 28 * 28, 2 * 64 * 28 * 28, 64 * 28 * 28, strided=False)
 
 
 def table(**terms):
-    known = {f"{form}/conv": (0.0,) * 6 for form in FORMS.values()} | {"dense/conv": (0.01, 0.0, 0.0, 0.0)}
+    known = {f"{form}/conv": (0.0,) * 6 for form in BY_BLOCK.values()} | {"dense/conv": (0.01, 0.0, 0.0, 0.0)}
     return CostTable(
         "cpu", "avx2", 2, known | {key.replace("_conv", "/conv"): v for key, v in terms.items()}, 0.1
     )
@@ -28,9 +29,9 @@ def test_the_work_of_a_strided_convolution_names_all_that_is_moved():
 
 @given(density=st.floats(0.01, 1), block=st.sampled_from((1, 4, 8)))
 def test_time_with_zeros_falls_with_density_and_never_below_an_empty_layer(density, block):
-    rates = table(**{f"{FORMS[block]}_conv": (0.02, 0.02, 0.001, 0.01, 0.05, 0.003)})
-    few, many = (rates.ms(FORMS[block], CONV, int(kept * CONV.weights)) for kept in (density / 2, density))
-    assert rates.ms(FORMS[block], CONV, 0) <= few <= many
+    rates = table(**{f"{BY_BLOCK[block]}_conv": (0.02, 0.02, 0.001, 0.01, 0.05, 0.003)})
+    few, many = (rates.ms(BY_BLOCK[block], CONV, int(kept * CONV.weights)) for kept in (density / 2, density))
+    assert rates.ms(BY_BLOCK[block], CONV, 0) <= few <= many
 
 
 @pytest.mark.parametrize(("slope", "expected"), [(0.02, 0.5), (0.04, 0.25), (0.005, 1.0)])

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wieldy.graph.cost_table import FORMS, CostTable
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost_table import CostTable
 from wieldy.graph.program import Node, Program, Ref, Spec, Stored
 from wieldy.runtime.choose import choose, kept_values, predicted_ms
 from wieldy.runtime.costs import cost_table
@@ -32,7 +33,7 @@ def weights(program, density, seed=0):
 def rates(csr, edge=0.0):
     """A table in which a value with zeros costs `csr` times a dense one, and nothing else costs anything."""
     terms = {f"{form}/{kind}": (1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
-             for form in FORMS.values() for kind in ("conv", "depthwise", "linear")}  # fmt: skip
+             for form in BY_BLOCK.values() for kind in ("conv", "depthwise", "linear")}  # fmt: skip
     terms |= {f"dense/{kind}": (1.0, 0.0, 0.0, 0.0) for kind in ("conv", "depthwise", "linear")}
     return CostTable("cpu", "avx2", 2, terms | {"csr/conv": (csr, csr, 0.0, 0.0, 0.0, 0.0)}, edge)
 

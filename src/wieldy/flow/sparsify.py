@@ -3,7 +3,7 @@
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.state import Run
 from wieldy.graph.network import GraphNetwork
-from wieldy.methods.prune.zeros import NAME, ZerosConfig, sparse_layers, weighted
+from wieldy.methods.prune.zeros import NAME, ZerosConfig, counts, sparse_layers, weighted
 
 
 def zeros_plan(run: Run) -> Plan:
@@ -19,11 +19,6 @@ def zeros_account(
     layers, refused = sparse_layers(before)
     changes = []
     for node in weighted(before, layers):
-        sizes = []
-        for network in (before, after):
-            weight = network.tensor(next(node.stored()))
-            sizes.append({"weights": weight.numel(), "nonzero": int(weight.count_nonzero())})
-        changes.append(
-            Change(layer=node.layer, method=NAME, before=sizes[0], after=sizes[1], seed=config.seed)
-        )
+        first, second = (counts(network.tensor(next(node.stored()))) for network in (before, after))
+        changes.append(Change(layer=node.layer, method=NAME, before=first, after=second, seed=config.seed))
     return tuple(changes), refused

@@ -18,3 +18,9 @@ FORMATS: dict[str, Format] = {
     "block_8x1": SparseFormat(8),
     "block_8x1_f16": SparseFormat(8, "float16"),
 }
+
+BY_BLOCK = {  # the format in float32 in which so many output channels share a pattern
+    form.block: name
+    for name, form in FORMATS.items()
+    if isinstance(form, SparseFormat) and form.dtype == "float32"
+}

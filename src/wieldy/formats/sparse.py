@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core.errors import SchemaError
+from wieldy.kernels.check import LARGEST
 
 GOES_ON = 255
-LARGEST = 2**31 - 1  # elements: kernels count in int32
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from math import prod
 
 from wieldy.core.records import LayerRow
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Node, Program, Shape
 
 ITEM_BYTES = {"float32": 4, "int64": 8}
@@ -11,16 +12,17 @@ ITEM_BYTES = {"float32": 4, "int64": 8}
 def layer_costs(program: Program) -> list[LayerRow]:
     """Return the cost of each node, in order; a tensor used twice is counted where it is used first.
 
-    MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
-    outputs x inputs. Everything else counts none.
+        MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
+        outputs x inputs. Everything else counts none.
 
-    Example:
-        >>> from wieldy.graph.program import Ref, Spec, Stored
-        >>> node = Node("fc", "aten.linear.default",
-        ...     {"input": Ref("x"), "weight": Stored("w"), "bias": None}, "fc", (None, 2))
-        >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4), learned=True)})
-        >>> [(cost.macs, cost.parameters, cost.bytes) for cost in layer_costs(program)]
-        [(8, 8, 32)]
+        Example:
+            >>> from wieldy.graph.ops import CONV, LINEAR
+    from wieldy.graph.program import Ref, Spec, Stored
+            >>> node = Node("fc", "aten.linear.default",
+            ...     {"input": Ref("x"), "weight": Stored("w"), "bias": None}, "fc", (None, 2))
+            >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4), learned=True)})
+            >>> [(cost.macs, cost.parameters, cost.bytes) for cost in layer_costs(program)]
+            [(8, 8, 32)]
     """
     seen: set[str] = set()
     costs = []
@@ -53,7 +55,7 @@ def total_parameters(program: Program) -> int:
 
 
 def _macs(node: Node, program: Program) -> int:
-    if node.op not in ("aten.conv2d.default", "aten.linear.default"):
+    if node.op not in (CONV, LINEAR):
         return 0
     weight = program.tensors[next(node.stored())].shape
     return _count(node.shape) * _count(weight[1:])

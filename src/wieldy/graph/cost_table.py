@@ -16,11 +16,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.ops import LINEAR
 from wieldy.graph.program import Node, Program
 
-CONV, LINEAR = "aten.conv2d.default", "aten.linear.default"
 FLOAT_BYTES, COLUMN_BYTES = 4, 4
-FORMS = {1: "csr", 4: "block_4x1", 8: "block_8x1"}  # by how many output channels share a pattern
+BLOCKS = {name: block for block, name in BY_BLOCK.items()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def features(form: str, work: Work, values: int | None = None) -> NDArray[np.flo
     """Return the terms of the model, in millions.
 
     Args:
-        form: dense, or a name of FORMS.
+        form: dense, or a name of BY_BLOCK.
         work: of the layer.
         values: stored ones, those that fill up blocks included; for a form with zeros.
     """
@@ -82,8 +83,7 @@ def features(form: str, work: Work, values: int | None = None) -> NDArray[np.flo
         found = [work.macs, moved, FLOAT_BYTES * work.weights, 1e6]
     else:
         kept = work.weights if values is None else values
-        block = next(block for block, name in FORMS.items() if name == form)
-        stored = kept * FLOAT_BYTES + kept // block * COLUMN_BYTES
+        stored = kept * FLOAT_BYTES + kept // BLOCKS[form] * COLUMN_BYTES
         split = 2 * FLOAT_BYTES * work.inputs if work.strided else 0
         multiplied = kept * work.positions
         pointwise = work.area == 1

@@ -13,6 +13,9 @@ from typing import Final
 
 Arguments = tuple[tuple[str, str], ...]
 
+CONV: Final = "aten.conv2d.default"
+LINEAR: Final = "aten.linear.default"
+
 _POOL: Final[Arguments] = (
     ("self", "value"),
     ("kernel_size", "ints"),
@@ -23,7 +26,7 @@ _UNARY: Final[Arguments] = (("self", "value"),)
 _BINARY: Final[Arguments] = (("self", "operand"), ("other", "operand"))
 
 OPS: Final[dict[str, Arguments]] = {
-    "aten.conv2d.default": (
+    CONV: (
         ("input", "value"),
         ("weight", "tensor"),
         ("bias", "tensor?"),
@@ -32,7 +35,7 @@ OPS: Final[dict[str, Arguments]] = {
         ("dilation", "ints"),
         ("groups", "int"),
     ),
-    "aten.linear.default": (("input", "value"), ("weight", "tensor"), ("bias", "tensor?")),
+    LINEAR: (("input", "value"), ("weight", "tensor"), ("bias", "tensor?")),
     "aten.batch_norm.default": (
         ("input", "value"),
         ("weight", "tensor?"),

@@ -71,7 +71,7 @@ def what_if(
     tier, threads = tier or current_tier(), usable_cores() if threads is None else threads
     table = None if why_missing() else measured_costs(threads=threads, tier=tier)
     found = []
-    count = len(CHANNELS) + len(SPARSITIES) * len(BLOCKS)
+    count = len(CHANNELS) + (len(SPARSITIES) * len(BLOCKS) if table else 0)
     with (
         tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
         (progress or Silent()).task("timing candidates", count) as task,
@@ -91,11 +91,12 @@ def what_if(
 
 def _candidates(network: GraphNetwork, *, zeros: bool) -> Iterator[_Built]:
     """Yield networks with fewer channels, then with zeros."""
-    for share in CHANNELS:
-        try:
-            removed = rank(network, Stats(), MagnitudeConfig()).removal(share, MULTIPLE)
-        except WieldyError:  # nothing in it may lose channels
-            break
+    try:
+        ranking = rank(network, Stats(), MagnitudeConfig())
+        removals = [ranking.removal(share, MULTIPLE) for share in CHANNELS]
+    except WieldyError:  # nothing in it may lose channels
+        removals = []
+    for share, removed in zip(CHANNELS, removals, strict=False):
         plan = Plan(method={"name": "magnitude"}, remove=removed)
         yield _Built(f"channels -{share:.0%}", apply_plan(network, plan), {})
     for block in BLOCKS if zeros else ():

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core import rng
-from wieldy.graph.cost_table import CONV, FORMS, LINEAR, features, fit_terms, work_of
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost_table import features, fit_terms, work_of
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
 from wieldy.kernels.native import variant_for
 from wieldy.runtime.lower_zeros import Zeros
@@ -41,7 +43,7 @@ def calibrate(threads: int) -> dict[str, Any]:
     rows: dict[str, list[tuple[NDArray[np.float64], float]]] = defaultdict(list)
     _dense(program, arrays, threads, rows)
     loads = []
-    for block, form in FORMS.items():
+    for block, form in BY_BLOCK.items():
         for density in DENSITIES:
             masked = _masked(arrays, block, density, draw)
             loads.append(_zeros(program, masked, form, block, threads, rows))
@@ -49,7 +51,7 @@ def calibrate(threads: int) -> dict[str, Any]:
     terms: dict[str, tuple[float, ...]] = {}
     for key, found in rows.items():
         fitted = fit_terms([row for row, _ in found], [ms for _, ms in found])
-        if key in FORMS.values():
+        if key in BY_BLOCK.values():
             terms |= {f"{key}/conv": fitted[:SPARSE_TERMS], f"{key}/depthwise": fitted[SPARSE_TERMS:]}
         else:
             terms[key] = fitted
@@ -70,7 +72,7 @@ def convolutions() -> Program:
             "input": Ref(value), "weight": Stored(f"{name}.weight"), "bias": None,
             "stride": (stride, stride), "padding": pad, "dilation": (1, 1), "groups": groups,
         }  # fmt: skip
-        nodes.append(Node(name, "aten.conv2d.default", given, name, (None, made, height, width)))
+        nodes.append(Node(name, CONV, given, name, (None, made, height, width)))
         value, channels = f"r{number}", made
         nodes.append(Node(value, "aten.relu.default", {"self": Ref(name)}, value, nodes[-1].shape))
     return Program({"x": Spec((None, *FIRST))}, tuple(nodes), (value,), tensors)
@@ -80,7 +82,7 @@ def linears() -> Iterator[Program]:
     """Yield programs of one linear layer each."""
     for inputs, outputs in LINEARS:
         given: dict[str, Argument] = {"input": Ref("x"), "weight": Stored("w"), "bias": None}
-        node = Node("fc", "aten.linear.default", given, "fc", (None, outputs))
+        node = Node("fc", LINEAR, given, "fc", (None, outputs))
         spec = Spec((outputs, inputs), learned=True)
         yield Program({"x": Spec((None, inputs))}, (node,), ("fc",), {"w": spec})
 
@@ -134,7 +136,7 @@ def _linears(threads: int, draw: Any, rows: Any) -> None:
         weight = draw.standard_normal(_shape(program.tensors["w"])).astype(np.float32)
         times = layer_ms(program, {"w": weight}, threads)
         rows["dense/linear"].append((features("dense", work), times["fc"]))
-        for block, form in FORMS.items():
+        for block, form in BY_BLOCK.items():
             for density in DENSITIES[:-1]:
                 kept = draw.random((-(-len(weight) // block), weight.shape[1])) < density
                 array = weight * np.repeat(kept, block, axis=0)[: len(weight)]

@@ -81,12 +81,12 @@ class Side:
         self.profile = profile
         self.compiled: Any = None
         self.package = None if self.path.suffix == ".xml" else read(self.path)
+        self.zeros = zeros_of(self.package, threads=threads, precision=precision) if self.package else None
 
     def model(self, batch: int) -> Any:
         """Return the OpenVINO model for a batch size."""
         if self.package:
-            zeros = zeros_of(self.package, threads=self.threads, precision=self.precision)
-            return lower(self.package.program, self.package.tensors, batch, zeros)
+            return lower(self.package.program, self.package.tensors, batch, self.zeros)
         if not self.path.is_file():
             raise NotAPackageError(f"{self.path}: cannot be read. Check the path.")
         model = core().read_model(self.path)

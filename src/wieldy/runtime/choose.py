@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.graph.cost_table import CONV, FLOAT_BYTES, FORMS, LINEAR, CostTable, work_of
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost_table import FLOAT_BYTES, CostTable, work_of
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Node, Program, Stored
 from wieldy.runtime.fuse import can_run
 from wieldy.runtime.regions import Region, find_regions
@@ -41,20 +43,28 @@ def choose(program: Program, arrays: Arrays, stored: Mapping[str, int], table: C
         stored: tensors that are stored without zeros, and the rows that share a pattern there.
         table: of this machine and tier.
     """
+    chosen = _chosen(program, arrays, stored, table)
+    return {_weight(node): chosen[node.name].block for node in program.nodes if node.name in chosen}
+
+
+def _chosen(
+    program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable
+) -> dict[str, Option]:
+    """Return, by node, the layers that run in our kernels."""
     options = {
         node.name: _option(program, node, arrays, stored, table)
         for node in program.nodes
         if node.op == CONV or (node.op == LINEAR and _weight(node) in stored)
     }
     chosen = {
-        _weight(node): options[node.name].block
+        node.name: options[node.name]
         for node in program.nodes
         if node.op == LINEAR and node.name in options and _pays([options[node.name]], 0.0)
     }
     sparse = {node.name for node in program.nodes if node.op == CONV and _weight(node) in stored}
     for region in find_regions(program, lambda n: can_run(n, program), lambda n: n.name in sparse):
         for node in _best(program, region.nodes, options, table):
-            chosen[_weight(node)] = options[node.name].block
+            chosen[node.name] = options[node.name]
     return chosen
 
 
@@ -62,15 +72,14 @@ def predicted_ms(
     program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable
 ) -> tuple[float, float]:
     """Return what the table says of all layers with weights: run by their zeros where it pays, and dense."""
-    chosen = choose(program, arrays, stored, table)
-    zeros = dense = 0.0
-    for node in program.nodes:
-        if node.op in (CONV, LINEAR):
-            alone = table.ms("dense", work_of(program, node))
-            dense += alone
-            inside = _weight(node) in chosen
-            zeros += _option(program, node, arrays, stored, table).zeros_ms if inside else alone
-    return zeros, dense
+    chosen = _chosen(program, arrays, stored, table)
+    alone = {
+        node.name: table.ms("dense", work_of(program, node))
+        for node in program.nodes
+        if node.op in (CONV, LINEAR)
+    }
+    zeros = sum(chosen[name].zeros_ms if name in chosen else ms for name, ms in alone.items())
+    return zeros, sum(alone.values())
 
 
 def _weight(node: Node) -> str:
@@ -94,7 +103,7 @@ def _option(
     costs = {}
     for block in blocks:
         kept = work.weights if work.kind == "depthwise" else kept_values(weight, block)
-        costs[block] = table.ms(FORMS[block], work, kept)
+        costs[block] = table.ms(BY_BLOCK[block], work, kept)
     best = min(costs, key=lambda block: costs[block])
     return Option(table.ms("dense", work), costs[best], best)
 

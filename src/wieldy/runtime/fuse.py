@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.formats.sparse import block_rows
+from wieldy.graph.ops import CONV
 from wieldy.graph.program import Node, Program, Ref, Stored
 from wieldy.kernels.region.ops import Conv, GlobalMean, Op, Pooling, Size
 from wieldy.runtime.regions import Region
@@ -18,8 +19,7 @@ CLAMPS: dict[str, Callable[[Node], tuple[float, float]]] = {
     "aten.relu6.default": lambda _: (0.0, 6.0),
     "aten.hardtanh.default": lambda node: (_number(node, "min_val"), _number(node, "max_val")),
 }
-LINEAR = "aten.linear.default"
-CONV, NORM, ADD = "aten.conv2d.default", "aten.batch_norm.default", "aten.add.Tensor"
+NORM, ADD = "aten.batch_norm.default", "aten.add.Tensor"
 MAX_POOL, AVG_POOL = "aten.max_pool2d.default", "aten.avg_pool2d.default"
 MEAN, ADAPTIVE = "aten.mean.dim", "aten.adaptive_avg_pool2d.default"
 DROPOUT = ("aten.dropout.default", "aten.feature_dropout.default")
@@ -122,7 +122,10 @@ def _operation(node: Node, program: Program, weights: Weights, alias: Mapping[st
     if node.op == ADD:
         return replace(plain, residual=refs[1])
     if node.op == NORM:
-        return _scaled(plain, *_affine(node, weights.arrays))
+        tensors = {
+            name: weights.arrays[of.name] for name, of in node.inputs.items() if isinstance(of, Stored)
+        }
+        return _scaled(plain, *affine(tensors, _number(node, "eps")))
     low, high = CLAMPS[node.op](node)
     return replace(plain, low=low, high=high)
 
@@ -159,16 +162,18 @@ def _identity(source: str, target: str, channels: int) -> Conv:
     )  # fmt: skip
 
 
-def _affine(node: Node, arrays: Arrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and shift of a batch norm."""
-    mean, var, weight, bias = (
-        arrays[value.name].astype(np.float64) if isinstance(value, Stored) else None
-        for value in (node.inputs[name] for name in ("running_mean", "running_var", "weight", "bias"))
-    )
-    assert mean is not None
-    assert var is not None
-    scale = (1.0 if weight is None else weight) / np.sqrt(var + _number(node, "eps"))
-    return scale, (0.0 if bias is None else bias) - mean * scale
+def affine(
+    tensors: Mapping[str, NDArray[Any]], eps: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return scale and shift of a batch norm: weight / sqrt(var + eps), and bias - mean * scale.
+
+    Args:
+        tensors: running_mean and running_var, and weight and bias where it has them.
+        eps: what is added to the variance.
+    """
+    mean, var = (tensors[f"running_{name}"].astype(np.float64) for name in ("mean", "var"))
+    scale = tensors.get("weight", np.ones_like(mean)) / np.sqrt(var + eps)
+    return scale, tensors.get("bias", np.zeros_like(mean)) - mean * scale
 
 
 def _scaled(op: Conv, scale: NDArray[np.floating[Any]], shift: NDArray[np.floating[Any]]) -> Conv:

@@ -14,6 +14,7 @@ from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.runtime.engine import openvino
+from wieldy.runtime.fuse import affine
 from wieldy.runtime.lower_zeros import (
     Zeros,
     clamps_of_linears,
@@ -168,9 +169,7 @@ def _plus_bias(a: Lowered, result: Any, shape: tuple[int, ...]) -> Any:
 
 def _batch_norm(a: Lowered) -> Any:
     """y = (x - mean) / sqrt(var + eps) * weight + bias as one multiply and one add, which OpenVINO folds."""
-    mean, var = a.arrays["running_mean"].astype(np.float64), a.arrays["running_var"].astype(np.float64)
-    scale = a.arrays.get("weight", np.ones_like(mean)) / np.sqrt(var + a["eps"])
-    shift = a.arrays.get("bias", np.zeros_like(mean)) - mean * scale
+    scale, shift = affine(a.arrays, a["eps"])
     shape = (1, -1) + (1,) * (len(a.node.shape) - 2)
     scaled = a.ops.multiply(a["input"], a.constant(scale.reshape(shape)), name=f"{a.node.name}/scale")
     return a.ops.add(scaled, a.constant(shift.reshape(shape)))

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.formats.sparse import block_rows
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Node, Program, Ref, Stored
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.sparse_linear.plan import plan_linear
 from wieldy.runtime.engine import extension_ops, openvino
-from wieldy.runtime.fuse import CLAMPS, CONV, LINEAR, Weights, can_run, fuse_region
+from wieldy.runtime.fuse import CLAMPS, Weights, can_run, fuse_region
 from wieldy.runtime.regions import Region, find_regions
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from wieldy.core import rng
 from wieldy.graph.program import Node, Program
-from wieldy.kernels.native import native
 from wieldy.kernels.region.ops import Conv
 from wieldy.kernels.region.plan import plan_region
+from wieldy.kernels.region.run import run_plan
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.fuse import Weights, fuse_region
 from wieldy.runtime.lower import lower
@@ -98,12 +98,8 @@ def region_times(
         x = [
             np.ones((1, size.channels, size.height, size.width), np.float32) for size in fused.inputs.values()
         ]
-        out = [np.zeros((1, size.channels, size.height, size.width), np.float32) for size in plan.outputs]
-        steps = native().run_region(
-            plan.steps, plan.indices, plan.values, plan.workspace_floats, x, out, zeros.variant,
-            zeros.threads, WARM + runs,
-        )  # fmt: skip
-        times = np.median(np.array(steps)[WARM:], axis=0)
+        _, steps = run_plan(plan, x, threads=zeros.threads, repeats=WARM + runs)
+        times = np.median(steps[WARM:], axis=0)
         loads += [ms / (tensor.nbytes / 1e6) for ms, tensor in zip(times, x, strict=False)]
         of_layer = {op.target: op for op in fused.ops if isinstance(op, Conv) and op.layer}
         for targets, ms in _whole_chains(plan.work, times):

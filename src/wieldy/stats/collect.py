@@ -14,9 +14,10 @@ from wieldy.core import lock, rng
 from wieldy.core.data import Data, check_labels
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import CONV, LINEAR
 from wieldy.stats.modes import evaluating
 
-WEIGHTED = ("aten.conv2d.default", "aten.linear.default")
+WEIGHTED = (CONV, LINEAR)
 
 
 @dataclass

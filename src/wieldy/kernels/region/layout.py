@@ -59,7 +59,7 @@ def split_resolution(size: Size, stride: Pair) -> Resolution:
 
 @dataclass(frozen=True)
 class Margins:
-    """Zeros that must lie around a plane, and the width of what is computed from it."""
+    """Rows and columns of zeros that must lie around a plane."""
 
     rows: int = 0
     columns: int = 0

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from wieldy.core.errors import ConfigError
 from wieldy.kernels.check import check_array, check_count
-from wieldy.kernels.native import check_variant, native
+from wieldy.kernels.native import check_variant
 from wieldy.kernels.region.ops import Conv, Size
 from wieldy.kernels.region.plan import plan_region
-from wieldy.kernels.sparse_conv.check import check_conv
+from wieldy.kernels.region.run import run_plan
 
 
 def sparse_conv(
@@ -49,13 +49,8 @@ def sparse_conv(
     tensors = _tensors(x, op, residual)
     op = replace(op, source="x", target="out", residual=None if residual is None else "residual")
     sizes = {name: Size(*tensor.shape[1:]) for name, tensor in tensors.items()}
-    target = check_conv(op, sizes)
     plan = plan_region(sizes, [op], ["out"], variant=variant, threads=threads)
-    out = np.empty((len(x), target.channels, target.height, target.width), np.float32)
-    native().run_region(
-        plan.steps, plan.indices, plan.values, plan.workspace_floats, list(tensors.values()), [out], variant,
-        threads,
-    )  # fmt: skip
+    ((out,), _) = run_plan(plan, list(tensors.values()), threads=threads)
     return out
 
 

@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
+from wieldy.formats import BY_BLOCK
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.program import Node
 from wieldy.methods.contract import MethodConfig
 from wieldy.stats.collect import WEIGHTED, Stats
 
 NAME = "zeros"
-FORMATS = {1: "csr", 4: "block_4x1", 8: "block_8x1"}  # how what remains is stored
 FIRST = "the first layer reads few channels; its zeros would save nothing"
 DEPTHWISE = "depthwise convolutions run dense"
 
@@ -126,7 +127,7 @@ def sparse_layers(network: GraphNetwork) -> tuple[tuple[str, ...], tuple[Refused
 def stored_formats(network: GraphNetwork, config: ZerosConfig) -> dict[str, str]:
     """Return how the tensors of sparse layers are stored, for `wieldy.save`."""
     layers, _ = sparse_layers(network)
-    return {next(node.stored()): FORMATS[config.block] for node in weighted(network, layers)}
+    return {next(node.stored()): BY_BLOCK[config.block] for node in weighted(network, layers)}
 
 
 def _masks(scores: dict[str, NDArray[np.float64]], config: ZerosConfig) -> dict[str, NDArray[np.bool_]]:
@@ -139,13 +140,13 @@ def _zero(
     network: GraphNetwork, layer: str, tensor: str, goes: NDArray[np.bool_], config: ZerosConfig
 ) -> Change:
     weight = network.tensor(tensor)
-    before = int(torch.count_nonzero(weight))
+    before = counts(weight)
     rows = np.repeat(goes, config.block, axis=0)[: len(weight)].reshape(weight.shape)
     with torch.no_grad():
         weight.masked_fill_(torch.from_numpy(rows), 0.0)
-    after = int(torch.count_nonzero(weight))
-    size = {"weights": weight.numel()}
-    return Change(
-        layer=layer, method=NAME, before=size | {"nonzero": before}, after=size | {"nonzero": after},
-        seed=config.seed,
-    )  # fmt: skip
+    return Change(layer=layer, method=NAME, before=before, after=counts(weight), seed=config.seed)
+
+
+def counts(weight: Tensor) -> dict[str, int]:
+    """Return how many weights there are, and how many are not zero, as a `Change` tells them."""
+    return {"weights": weight.numel(), "nonzero": int(weight.count_nonzero())}

@@ -1,0 +1,37 @@
+"""Running a planned region from Python, on the threads of an arena of its own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.kernels.native import native
+from wieldy.kernels.region.ops import RegionPlan
+
+
+def run_plan(
+    plan: RegionPlan, inputs: Sequence[NDArray[np.float32]], *, threads: int, repeats: int = 1
+) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+    """Return the outputs of a region, and the milliseconds of each step of each run.
+
+    Args:
+        plan: what `plan_region` returned.
+        inputs: (batch, channels, height, width) float32, contiguous, in the plan's order.
+        threads: at least 1.
+        repeats: how often all examples are computed.
+
+    Returns:
+        Arrays (batch, channels, height, width) float32, and (repeats * batch, steps) float64.
+
+    Raises:
+        KernelError: there are no compiled kernels.
+    """
+    outputs = [
+        np.zeros((len(inputs[0]), size.channels, size.height, size.width), np.float32)
+        for size in plan.outputs
+    ]
+    times = native().run_region(
+        plan.steps, plan.indices, plan.values, plan.workspace_floats, list(inputs), outputs, plan.variant,
+        threads, repeats,
+    )  # fmt: skip
+    return outputs, np.array(times)
