@@ -12,17 +12,17 @@ ITEM_BYTES = {"float32": 4, "int64": 8}
 def layer_costs(program: Program) -> list[LayerRow]:
     """Return the cost of each node, in order; a tensor used twice is counted where it is used first.
 
-        MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
-        outputs x inputs. Everything else counts none.
+    MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
+    outputs x inputs. Everything else counts none.
 
-        Example:
-            >>> from wieldy.graph.ops import CONV, LINEAR
-    from wieldy.graph.program import Ref, Spec, Stored
-            >>> node = Node("fc", "aten.linear.default",
-            ...     {"input": Ref("x"), "weight": Stored("w"), "bias": None}, "fc", (None, 2))
-            >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4), learned=True)})
-            >>> [(cost.macs, cost.parameters, cost.bytes) for cost in layer_costs(program)]
-            [(8, 8, 32)]
+    Example:
+        >>> from wieldy.graph.ops import LINEAR
+        >>> from wieldy.graph.program import Ref, Spec, Stored
+        >>> node = Node("fc", LINEAR,
+        ...     {"input": Ref("x"), "weight": Stored("w"), "bias": None}, "fc", (None, 2))
+        >>> program = Program({"x": Spec((None, 4))}, (node,), ("fc",), {"w": Spec((2, 4), learned=True)})
+        >>> [(cost.macs, cost.parameters, cost.bytes) for cost in layer_costs(program)]
+        [(8, 8, 32)]
     """
     seen: set[str] = set()
     costs = []
