@@ -15,7 +15,8 @@
     │   │   ├── DigestError             bytes were changed
     │   │   └── SchemaError             its contents break the contract
     │   ├── DependencyError         an extra that is not installed
-    │   └── TierError               an instruction set that is not to be had here
+    │   ├── TierError               an instruction set that is not to be had here
+    │   └── KernelError             a compiled kernel that is missing or cannot run here
     ├── VerdictError            1   a goal was not met
     │   └── BudgetError             no plan reaches the budget
     ├── StorageError            2   a file could not be written; the old one is intact
