@@ -43,9 +43,8 @@ def records(steps: list[int]) -> list[tuple[str, dict[str, int]]]:
 
     while at < len(steps):
         kind = KINDS[steps[at]]
+        kind = "ProductStep" if kind == "Product" else kind
         found.append((kind, take(kind)))
-        if kind == "Chain":
-            found += [("ProductStep", take("ProductStep")) for _ in range(found[-1][1]["products"])]
     assert at == len(steps)
     return found
 
@@ -150,26 +149,42 @@ def test_a_product_names_its_residual_and_the_mask_of_what_is_padded(plan):
     assert bits[:pitch].tolist() == [1] * width + [0] * (pitch - width)
 
 
-def last_of(record: dict[str, int], planes: str, channels: int, positions: int) -> int:
-    """Return the place after the last of so many positions in so many channels."""
-    return record[f"{planes}.begin"] + (channels - 1) * record[f"{planes}.stride"] + positions
+def last_of(record: dict[str, int], planes: str, positions: int) -> int:
+    """Return the place after the last of so many positions."""
+    return (
+        record[f"{planes}.begin"]
+        + (record[f"{planes}.channels"] - 1) * record[f"{planes}.stride"]
+        + positions
+    )
 
 
-def assert_product_stays_inside(record: dict[str, int], region: RegionPlan) -> None:
+def assert_product_stays_inside(
+    record: dict[str, int], chain: dict[str, int], region: RegionPlan, local: dict[str, bool]
+) -> None:
     rows = record["row_blocks"] * record["block"]
     pixels = (record["to.height"] - 1) * record["to.pitch"] + record["to.width"]
-    room = -(-pixels // 16) * 16
-    assert last_of(record, "to", rows, room) <= region.workspace_floats
+    room = {True: chain["tile"], False: -(-pixels // 16) * 16}
+    floats = {True: chain["scratch_floats"], False: region.workspace_floats}
+    whole = record | {"to.channels": rows}
+    assert last_of(whole, "to", room[local["to"]]) <= floats[local["to"]]
     if record["residual"] >= 0:
-        assert record["residual"] + (rows - 1) * record["to.stride"] + room <= region.workspace_floats
+        last = record["residual"] + (rows - 1) * record["residual_stride"] + room[local["residual"]]
+        assert last <= floats[local["residual"]]
     entries = region.indices[record["starts"] :][: record["parts"] * record["row_blocks"] + 1]
     assert (np.diff(entries) >= 0).all()
     places = region.indices[record["offsets"] :][: entries[-1]] + record["from"]
     assert len(places) == entries[-1]
     assert places.min(initial=0) >= 0
-    assert places.max(initial=0) + room <= region.workspace_floats
+    assert places.max(initial=0) + room[local["from"]] <= floats[local["from"]]
     assert record["values"] + entries[-1] * record["block"] <= len(region.values)
     assert record["bias"] + rows <= len(region.values)
+
+
+LOCAL = {name: int(bit) for name, bit in re.findall(r"kLocal(\w+) = (\d)", HEADER)}
+
+
+def test_the_bits_of_what_is_local_are_those_of_the_header():
+    assert LOCAL == {"From": planner.LOCAL_FROM, "Residual": planner.LOCAL_RESIDUAL, "To": planner.LOCAL_TO}
 
 
 @pytest.mark.parametrize("variant", sorted({variant for variant, _ in planner.TUNING}))
@@ -180,12 +195,20 @@ def test_every_address_of_a_region_lies_in_its_workspace(variant):
         inputs, ops, outputs = region
         sizes = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
         found = planner.plan_region(sizes, ops, outputs, variant=variant, threads=threads)
+        chain: dict[str, int] = {}
         for kind, record in records(found.steps.tolist()):
+            chain = record if kind == "Chain" else chain
+            bits = record.get("local", 0) if kind == "ProductStep" else record.get("local", 0) * LOCAL["From"]
+            local = {name.lower(): bool(bits & bit) for name, bit in LOCAL.items()}
+            if kind == "Chain":
+                last = record["scratch"] + record["tile_tasks"] * record["scratch_floats"]
+                assert last <= found.workspace_floats
             if kind == "ProductStep":
-                assert_product_stays_inside(record, found)
+                assert_product_stays_inside(record, chain, found, local)
             for planes in {name.split(".")[0] for name in record if "." in name}:
-                rows = record[f"{planes}.height"] * record[f"{planes}.pitch"]
                 assert record[f"{planes}.begin"] >= 0
-                assert last_of(record, planes, record[f"{planes}.channels"], rows) <= found.workspace_floats
+                if not local.get(planes):
+                    rows = record[f"{planes}.height"] * record[f"{planes}.pitch"]
+                    assert last_of(record, planes, rows) <= found.workspace_floats
 
     check()

@@ -54,6 +54,9 @@ void parallel_parts(const Planes& planes, const Body& body) {
     });
 }
 
+// From the first pixel of a plane to the last, with what lies between rows.
+int positions_of(const Planes& planes) { return (planes.height - 1) * planes.pitch + planes.width; }
+
 float* channel(const Run& run, const Planes& planes, std::int64_t index) {
     return run.workspace + planes.begin + index * planes.stride;
 }
@@ -86,25 +89,54 @@ void store(const Run& run, const Store& step) {
     });
 }
 
-void split(const Run& run, const Split& step) {
+struct Span {  // of the source of a split: channels, and positions
+    int channel_begin, channel_end, begin, end;
+};
+
+void copy_every(int stride, const float* __restrict in, float* __restrict out, int count) {
+    if (stride == 2)
+        for (int x = 0; x < count; ++x) out[x] = in[2 * x];
+    else
+        for (int x = 0; x < count; ++x) out[x] = in[x * stride];
+}
+
+// Copy the pixels of a span that belong to one phase; with the last pixel of a row, and of a plane, come the
+// zeros that phases of odd sizes lack.
+void split_phase(const Run& run, const Split& step, int phase, const float* source, const Span& span) {
     const Planes &from = step.from, &to = step.to;
-    parallel_parts(to, [&](const Part& part) {
-        for (int plane = part.channel_begin; plane < part.channel_end; ++plane) {
-            const Int* at = run.plan.indices + step.table + 2 * (plane % step.phases);
-            const int rows = (from.height - at[0] + step.stride_y - 1) / step.stride_y;
-            const int columns = (from.width - at[1] + step.stride_x - 1) / step.stride_x;
-            for (int y = part.row_begin; y < part.row_end; ++y) {
-                float* row = channel(run, to, plane) + y * to.pitch;
-                const int found = y < rows ? columns : 0;
-                const float* in =
-                    channel(run, from, plane / step.phases) + (y * step.stride_y + at[0]) * from.pitch + at[1];
-                if (step.stride_x == 2)
-                    for (int x = 0; x < found; ++x) row[x] = in[2 * x];
-                else
-                    for (int x = 0; x < found; ++x) row[x] = in[x * step.stride_x];
-                std::fill(row + found, row + to.pitch, 0.0f);
-            }
-        }
+    const Int* first = run.plan.indices + step.table + 2 * phase;
+    const auto count = [](int size, int stride) { return (std::max(0, size) + stride - 1) / stride; };
+    const auto each_channel = [&](const auto& body) {
+        for (int c = span.channel_begin; c < span.channel_end; ++c)
+            body(source + static_cast<std::int64_t>(c) * from.stride, channel(run, to, c * step.phases + phase));
+    };
+    for (int y = span.begin / from.pitch; y < from.height && y * from.pitch < span.end; ++y) {
+        const int left = std::max(0, span.begin - y * from.pitch);
+        const int right = std::min(from.width, span.end - y * from.pitch);
+        if (y % step.stride_y != first[0] || left >= right) continue;
+        const int begin = count(left - first[1], step.stride_x), end = count(right - first[1], step.stride_x);
+        const int rest = right == from.width ? to.width - end : 0;
+        const int in = y * from.pitch + begin * step.stride_x + first[1];
+        const int out = y / step.stride_y * to.pitch + begin;
+        each_channel([&](const float* plane, float* split) {
+            copy_every(step.stride_x, plane + in, split + out, end - begin);
+            std::fill_n(split + out + end - begin, rest, 0.0f);
+        });
+    }
+    if (span.end < positions_of(from)) return;
+    for (int y = count(from.height - first[0], step.stride_y); y < to.height; ++y)
+        each_channel([&](const float*, float* split) { std::fill_n(split + y * to.pitch, to.width, 0.0f); });
+}
+
+void split_span(const Run& run, const Split& step, const float* source, const Span& span) {
+    for (int phase = 0; phase < step.phases; ++phase) split_phase(run, step, phase, source, span);
+}
+
+void split(const Run& run, const Split& step) {
+    parallel_parts(step.from, [&](const Part& part) {
+        const Span span{part.channel_begin, part.channel_end, part.row_begin * step.from.pitch,
+                        part.row_end * step.from.pitch};
+        split_span(run, step, run.workspace + step.from.begin, span);
     });
 }
 
@@ -114,42 +146,65 @@ float as_float(Int bits) {
     return value;
 }
 
-Product to_product(const Run& run, const ProductStep& step, int tile) {
+// A product whose local values lie in `scratch`, where position 0 would be.
+Product to_product(const Run& run, const ProductStep& step, int tile, float* scratch) {
     const Int* indices = run.plan.indices;
+    const auto place = [&](Int at, Local local) { return (step.local & local ? scratch : run.workspace) + at; };
     return {
-        run.workspace + step.from,
+        place(step.from, kLocalFrom),
         indices + step.starts,
         indices + step.offsets,
         run.plan.values + step.values,
         run.plan.values + step.bias,
-        step.residual < 0 ? nullptr : run.workspace + step.residual,
+        step.residual < 0 ? nullptr : place(step.residual, kLocalResidual),
         step.mask < 0 ? nullptr : reinterpret_cast<const std::uint8_t*>(indices + step.mask),
-        run.workspace + step.to.begin,
+        place(step.to.begin, kLocalTo),
         step.to.stride,
+        step.residual_stride,
         as_float(step.low),
         as_float(step.high),
         step.block,
         step.parts,
         step.row_blocks,
         step.own_inputs != 0,
-        (step.to.height - 1) * step.to.pitch + step.to.width,
+        positions_of(step.to),
         tile,
     };
 }
 
-void chain(const Run& run, const Chain& step, const ProductStep* records) {
-    std::vector<Product> products;
-    for (int i = 0; i < step.products; ++i) products.push_back(to_product(run, records[i], step.tile));
-    const std::int64_t tiles = (products[0].positions + step.tile - 1) / step.tile;
+// Take one tile through a member of a chain and return the length of its record.
+Int act_on_tile(const Run& run, const Chain& step, const Int* at, int tile, int row, float* scratch) {
+    if (*at == kSplit) {
+        const Split& member = *reinterpret_cast<const Split*>(at);
+        const float* source = (member.local ? scratch : run.workspace) + member.from.begin;
+        const int begin = tile * step.tile, end = std::min(begin + step.tile, positions_of(member.from));
+        split_span(run, member, source, {0, member.from.channels, begin, end});
+        return sizeof(Split) / sizeof(Int);
+    }
+    const ProductStep& member = *reinterpret_cast<const ProductStep*>(at);
+    const Int* cuts = run.plan.indices + member.cuts;
+    run.plan.product(to_product(run, member, step.tile, scratch), {tile, tile + 1, cuts[row], cuts[row + 1]});
+    return sizeof(ProductStep) / sizeof(Int);
+}
+
+// Run a chain whose members begin at `members`, and return the length of their records.
+Int chain(const Run& run, const Chain& step, const Int* members) {
+    Int length = 0;
+    for (int i = 0; i < step.members; ++i)
+        length += (members[length] == kSplit ? sizeof(Split) : sizeof(ProductStep)) / sizeof(Int);
+    const auto& first = *reinterpret_cast<const ProductStep*>(members);
+    const std::int64_t tiles = (positions_of(first.to) + step.tile - 1) / step.tile;
     parallel(step.row_tasks * step.tile_tasks, [&](int k) {
         const int row = k % step.row_tasks, task = k / step.row_tasks;
+        float* scratch = run.workspace + step.scratch + static_cast<std::int64_t>(task) * step.scratch_floats;
         const auto cut = [&](int t) { return static_cast<int>(tiles * t / step.tile_tasks); };
-        for (int tile = cut(task); tile < cut(task + 1); ++tile)
-            for (int i = 0; i < step.products; ++i) {
-                const Int* cuts = run.plan.indices + records[i].cuts;
-                run.plan.product(products[i], {tile, tile + 1, cuts[row], cuts[row + 1]});
-            }
+        for (int tile = cut(task); tile < cut(task + 1); ++tile) {
+            const Int* at = members;
+            for (int i = 0; i < step.members; ++i)
+                at += act_on_tile(run, step, at, tile, row, scratch - static_cast<std::int64_t>(tile) * step.tile);
+        }
     });
+    return length;
 }
 
 // The pixels of a row of windows, one row of the kernel after the other.
@@ -272,10 +327,8 @@ void run_region(const RegionPlan& plan, float* workspace, const float* const* in
             case kStore: at += act(run, step, store); break;
             case kSplit: at += act(run, step, split); break;
             case kChain: {
-                const Chain& header = *reinterpret_cast<const Chain*>(step);
-                const auto* records = reinterpret_cast<const ProductStep*>(step + sizeof(Chain) / sizeof(Int));
-                chain(run, header, records);
-                at += (sizeof(Chain) + header.products * sizeof(ProductStep)) / sizeof(Int);
+                constexpr Int header = sizeof(Chain) / sizeof(Int);
+                at += header + chain(run, *reinterpret_cast<const Chain*>(step), step + header);
                 break;
             }
             case kPool: at += act(run, step, pool); break;

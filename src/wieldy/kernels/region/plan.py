@@ -1,6 +1,6 @@
 """From the operations of a region to what the executor reads: places, shifts, parts and shares of work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 import numpy as np
@@ -15,16 +15,18 @@ from wieldy.kernels.region.layout import (
     Planes,
     Resolution,
     Workspace,
-    phases,
     split_resolution,
     taps,
 )  # fmt: skip
-from wieldy.kernels.region.ops import Conv, Op, Pooling, RegionPlan, Size
+from wieldy.kernels.region.ops import Conv, Op, Pair, Pooling, RegionPlan, Size
+from wieldy.kernels.region.schedule import Chain, Split, Tiling, reads, schedule
 from wieldy.kernels.sparse_conv.check import check_conv
 
-LOAD, STORE, SPLIT, CHAIN, POOL, MEAN = range(6)  # steps.h
+LOAD, STORE, SPLIT, CHAIN, PRODUCT, POOL, MEAN = range(7)  # steps.h
+LOCAL_FROM, LOCAL_RESIDUAL, LOCAL_TO = 1, 2, 4  # steps.h
 Ints = NDArray[np.int32]
 Slot = tuple[Resolution, int]
+PLAIN: tuple[Pair, ...] = ((0, 0),)  # the phases of what is read as it is
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,22 @@ class Tuning:
 
     Attributes:
         tile: positions that are computed together.
+        least: of positions for each thread; fewer are not worth a tile, and threads share rows instead.
         part_bytes: of the inputs of a tile that are kept in the first cache.
         part_entries: fewer entries of a row in a part are not worth the partial sums' way to memory and back.
     """
 
     tile: int
+    least: int
     part_bytes: int = 32 * 1024
     part_entries: int = 24
 
 
 TUNING = {
-    ("portable", 1): Tuning(64), ("portable", 4): Tuning(64), ("portable", 8): Tuning(64),
-    ("avx2", 1): Tuning(64), ("avx2", 4): Tuning(96), ("avx2", 8): Tuning(96),
-    ("avx512", 1): Tuning(128), ("avx512", 4): Tuning(96, 1 << 20), ("avx512", 8): Tuning(128, 1 << 20),
+    ("portable", 1): Tuning(64, 64), ("portable", 4): Tuning(64, 64), ("portable", 8): Tuning(64, 64),
+    ("avx2", 1): Tuning(64, 64), ("avx2", 4): Tuning(96, 96), ("avx2", 8): Tuning(96, 96),
+    ("avx512", 1): Tuning(128, 128),
+    ("avx512", 4): Tuning(96, 96, 1 << 20), ("avx512", 8): Tuning(128, 32, 1 << 20),
 }  # fmt: skip
 TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 
@@ -84,9 +89,11 @@ class _Planner:
         self.variant, self.threads = variant, threads
         self.sizes = sizes_of(inputs, ops)
         self.geometry = Geometry(ops, self.sizes)
-        self.chains = self._chains()
-        self.slots, self.phase_slots, workspace = self._assign()
-        self.places, self.floats = workspace.place()
+        self.chains = schedule(ops, self.sizes, outputs, self._tiling, threads)
+        self.local, self.scratch_floats = self._scratch()
+        self.slots, workspace = self._assign()
+        self.places, self.scratch = workspace.place()
+        self.floats = self.scratch + self.scratch_floats * threads + LANES
         if self.floats > LARGEST:
             raise SchemaError(
                 f"region: its activations must fit {LARGEST:,} floats; {self.floats:,} are needed."
@@ -96,78 +103,73 @@ class _Planner:
         self.masks: dict[Resolution, int] = {}
         self.work: list[tuple[str, ...]] = []
 
-    def _tile(self, conv: Conv) -> tuple[int, int]:
-        """Return the positions of a tile, and how many tiles there are."""
+    def _tiling(self, conv: Conv) -> Tiling:
         size = self.sizes[conv.target]
         pixels = (size.height - 1) * self.geometry.pitch((size.height, size.width)) + size.width
         vectors = -(-pixels // LANES)
-        tiles = max(1, round(vectors * LANES / TUNING[self.variant, conv.block].tile))
-        if tiles > 1:
+        tuning = TUNING[self.variant, conv.block]
+        tiles = max(1, round(vectors * LANES / tuning.tile))
+        if tiles > 1 or vectors * LANES >= self.threads * tuning.least:
             tiles = -(-tiles // self.threads) * self.threads
         tile = -(-vectors // tiles) * LANES
-        return tile, -(-vectors * LANES // tile)
+        return Tiling(tile, -(-vectors * LANES // tile))
 
-    def _chains(self) -> list[list[int]]:
-        """Group operations that can run tile by tile."""
-        chains: list[list[int]] = []
-        made: dict[str, int] = {}  # value -> the chain that makes it
-        for index, op in enumerate(self.ops):
-            if chains and self._joins(op, chains[-1], made, len(chains) - 1):
-                chains[-1].append(index)
-            else:
-                chains.append([index])
-            made[op.target] = len(chains) - 1
-        return chains
-
-    def _joins(self, op: Op, chain: list[int], made: Mapping[str, int], number: int) -> bool:
-        first = self.ops[chain[0]]
-        if not (isinstance(op, Conv) and isinstance(first, Conv)):
-            return False
-        size, other = self.sizes[op.target], self.sizes[first.target]
-        if (size.height, size.width) != (other.height, other.width) or self._tile(first)[1] < self.threads:
-            return False
-        shifted = op.stride != (1, 1) or any(t.row or t.column for t in taps(op))
-        return not (shifted and made.get(op.source) == number)
-
-    def _assign(self) -> tuple[dict[str, Slot], dict[int, Slot], Workspace]:
-        """Give every value a slot, from its definition to the end of the chain of its last reader."""
-        workspace = Workspace(self.geometry)
-        last = {name: index for index, op in enumerate(self.ops) for name in _reads(op)}
-        last |= dict.fromkeys(self.outputs, len(self.ops))
-        slots = {name: workspace.take((s.height, s.width), s.channels) for name, s in self.inputs.items()}
-        phase_slots = {}
+    def _scratch(self) -> tuple[dict[str, Planes], int]:
+        """Return planes of one tile for each local value, and the floats that a task needs at most."""
+        found, most = {}, 0
         for chain in self.chains:
-            reads = {name for index in chain for name in _reads(self.ops[index])}
-            for index in chain:
-                op, size = self.ops[index], self.sizes[self.ops[index].target]
-                if isinstance(op, Conv) and op.stride != (1, 1):
-                    source = self.sizes[op.source]
-                    resolution = split_resolution(source, op.stride)
-                    phase_slots[index] = workspace.take(resolution, source.channels * len(phases(op)))
-                reused = self._in_place(op, index, chain, last)
+            at = 0
+            for op in chain.ops:
+                if op.target in chain.local and chain.tiling:
+                    size = self.sizes[op.target]
+                    pitch = self.geometry.pitch((size.height, size.width))
+                    stride = (chain.tiling.positions // LANES | 1) * LANES
+                    found[op.target] = Planes(at, size.channels, size.height, size.width, pitch, stride)
+                    at += -(-size.channels // 8) * 8 * stride
+            most = max(most, at)
+        return found, most
+
+    def _assign(self) -> tuple[dict[str | Split, Slot], Workspace]:
+        """Give every value and split a slot, from the chain that makes it to that of its last reader."""
+        workspace = Workspace(self.geometry)
+        last = {item: number for number, chain in enumerate(self.chains) for item in chain.reads()}
+        last |= dict.fromkeys(self.outputs, len(self.chains))
+        slots: dict[str | Split, Slot] = {
+            name: workspace.take((s.height, s.width), s.channels) for name, s in self.inputs.items()
+        }
+        for number, chain in enumerate(self.chains):
+            for split in (*chain.before, *chain.inside):
+                source = self.sizes[split.source]
+                channels = source.channels * len(split.phases)
+                slots[split] = workspace.take(split_resolution(source, split.stride), channels)
+            ending = {item for item, end in last.items() if end == number and item not in chain.local}
+            for op in chain.ops:
+                size, reused = self.sizes[op.target], self._in_place(op, chain, ending)
                 if reused:
                     slots[op.target] = slots[reused]
-                    reads.discard(reused)
-                else:
+                    ending.remove(reused)
+                elif op.target not in chain.local:
                     slots[op.target] = workspace.take((size.height, size.width), size.channels)
-            for name in reads:
-                if last[name] <= chain[-1]:
-                    workspace.give_back(slots[name])
-            for index in chain:
-                if index in phase_slots:
-                    workspace.give_back(phase_slots[index])
-        return slots, phase_slots, workspace
+            for item in ending:
+                workspace.give_back(slots[item])
+        return slots, workspace
 
-    def _in_place(self, op: Op, index: int, chain: list[int], last: Mapping[str, int]) -> str | None:
-        """Return the residual if the result can take its place: nobody needs it later or elsewhere."""
-        residual = op.residual if isinstance(op, Conv) else None
-        if residual is None or last[residual] != index:
+    def _in_place(self, op: Op, chain: Chain, ending: Container[str | Split]) -> str | None:
+        """Return the residual if the result can take its place: nobody else reads it from here on."""
+        residual = op.residual if isinstance(op, Conv) and op.target not in chain.local else None
+        if residual not in ending:
             return None
-        sources = {self.ops[other].source for other in chain if other <= index}
-        return None if residual in sources else residual
+        readers = [other for other in chain.ops if residual in reads(other)]
+        return residual if readers == [op] and op.source != residual else None
 
     def _planes(self, name: str) -> Planes:
+        if name in self.local:
+            return self.local[name]
         return replace(self.places[self.slots[name]], channels=self.sizes[name].channels)
+
+    def _split_planes(self, split: Split) -> Planes:
+        channels = self.sizes[split.source].channels * len(split.phases)
+        return replace(self.places[self.slots[split]], channels=channels)
 
     def _index(self, values: Ints) -> int:
         self.indices.append(values.astype(np.int32))
@@ -184,9 +186,9 @@ class _Planner:
             steps += [LOAD, number, *astuple(self._planes(name))]
             self.work.append(())
         for chain in self.chains:
-            op = self.ops[chain[0]]
-            if isinstance(op, Conv):
-                steps += self._chain(chain)
+            op = chain.ops[0]
+            if chain.tiling:
+                steps += self._chain(chain, chain.tiling)
                 continue
             self.work.append((op.target,))
             if isinstance(op, Pooling):
@@ -204,29 +206,32 @@ class _Planner:
             tuple(self.sizes[name] for name in self.outputs), self.variant, tuple(self.work),
         )  # fmt: skip
 
-    def _chain(self, chain: list[int]) -> list[int]:
-        steps, products = [], []
-        convs = [(index, op) for index in chain if isinstance(op := self.ops[index], Conv)]
-        tile, tiles = self._tile(convs[0][1])
-        wanted = self.threads * TASKS_PER_THREAD if self.threads > 1 else 1
-        tile_tasks = min(tiles, wanted)
-        row_tasks = 1 if len(chain) > 1 or tiles >= self.threads else wanted // tiles
-        for index, op in convs:
-            source = self._planes(op.source)
-            if index in self.phase_slots:
-                read = phases(op)
-                split = replace(self.places[self.phase_slots[index]], channels=source.channels * len(read))
-                table = self._index(np.array(read).ravel())
-                steps += [SPLIT, *astuple(source), *astuple(split), *op.stride, len(read), table]
-                source = split
-                self.work.append((op.target,))
-            products += self._product(op, source, tile, row_tasks)
-        self.work.append(tuple(op.target for _, op in convs))
-        return [*steps, CHAIN, len(chain), tile, tile_tasks, row_tasks, *products]
+    def _chain(self, chain: Chain, tiling: Tiling) -> list[int]:
+        steps, members = [], []
+        for split in chain.before:
+            steps += self._split(split)
+            self.work.append(tuple(op.target for op in chain.ops if op.source == split.source)[:1])
+        tiled = tiling.tiles >= self.threads
+        row_tasks = 1 if tiled else self.threads * TASKS_PER_THREAD // tiling.tiles
+        for op in chain.ops:
+            members.append(self._product(op, chain, tiling, row_tasks))
+            members += [self._split(split) for split in chain.inside if split.source == op.target]
+        self.work.append(tuple(op.target for op in chain.ops))
+        tile_tasks = self.threads if tiled else tiling.tiles
+        return [
+            *steps, CHAIN, len(members), tiling.positions, tile_tasks, row_tasks,
+            self.scratch, self.scratch_floats, *(field for member in members for field in member),
+        ]  # fmt: skip
 
-    def _shifts(self, op: Conv, source: Planes, phase_count: int) -> Ints:
-        """Return the offset of every entry of a convolution."""
-        read = phases(op)
+    def _split(self, split: Split) -> list[int]:
+        table = self._index(np.array(split.phases).ravel())
+        return [
+            SPLIT, *astuple(self._planes(split.source)), *astuple(self._split_planes(split)),
+            *split.stride, len(split.phases), table, split.source in self.local,
+        ]  # fmt: skip
+
+    def _shifts(self, op: Conv, source: Planes, read: Sequence[Pair]) -> Ints:
+        """Return the offset of every entry of a convolution that reads phases."""
         found = taps(op)
         by_tap = np.array(
             [read.index(t.phase) * source.stride + t.row * source.pitch + t.column for t in found]
@@ -234,39 +239,47 @@ class _Planner:
         channel, tap = np.divmod(op.columns, len(found))
         rows_in_group = op.channels // op.groups
         group = np.arange(len(op.starts) - 1) * op.block // rows_in_group
-        inputs_in_group = source.channels // phase_count // op.groups
+        inputs_in_group = self.sizes[op.source].channels // op.groups
         channel = channel + np.repeat(group * inputs_in_group, np.diff(op.starts))
-        shifts: Ints = channel * phase_count * source.stride + by_tap[tap]
+        shifts: Ints = channel * len(read) * source.stride + by_tap[tap]
         return shifts
 
-    def _product(self, op: Conv, source: Planes, tile: int, row_tasks: int) -> list[int]:
+    def _product(self, op: Op, chain: Chain, tiling: Tiling, row_tasks: int) -> list[int]:
+        assert isinstance(op, Conv)
         target = self._planes(op.target)
-        shifts = self._shifts(op, source, len(phases(op)))
-        parts = self._parts(op, source, tile, shifts)
-        packed = pack(op, shifts, parts)
-        residual = self.places[self.slots[op.residual]].begin if op.residual else -1
+        split = next((s for s in chain.uses if (s.source, s.stride) == (op.source, op.stride)), None)
+        source, read = (
+            (self._split_planes(split), split.phases) if split else (self._planes(op.source), PLAIN)
+        )
+        shifts = self._shifts(op, source, read)
+        packed = pack(op, shifts, self._parts(op, source, tiling.positions, len(shifts)))
         bias = np.zeros(-(-op.channels // 8) * 8, np.float32)
         bias[: op.channels] = op.bias
         cuts = self._index(balance.cuts(np.diff(op.starts), row_tasks))
+        local = (split is None and op.source in self.local) * LOCAL_FROM
+        local += (op.residual in self.local) * LOCAL_RESIDUAL + (op.target in self.local) * LOCAL_TO
+        residual = self._planes(op.residual) if op.residual else None
         return [
-            *astuple(target), source.begin, residual,
+            PRODUCT, *astuple(target), source.begin,
+            *((residual.begin, residual.stride) if residual else (-1, 0)), local,
             self._index(packed.starts), self._index(packed.offsets), self._value(packed.values),
             self._value(bias), self._mask(target), cuts,
             op.block, packed.parts, len(op.starts) - 1, op.groups == op.channels,
             _bits(op.low), _bits(op.high),
         ]  # fmt: skip
 
-    def _parts(self, op: Conv, source: Planes, tile: int, shifts: Ints) -> Ints:
+    def _parts(self, op: Conv, source: Planes, tile: int, entries: int) -> Ints:
         """Return the part of every entry: input channels whose tiles fit the first cache together."""
         if op.groups > 1:
-            return np.zeros(len(shifts), np.int32)
+            return np.zeros(entries, np.int32)
         tap_rows = len({(t.phase, t.row) for t in taps(op)})
         span = max(t.row for t in taps(op)) - min(t.row for t in taps(op))
-        one = min(tap_rows * (tile + LANES), (tile + span * source.pitch + LANES) * len(phases(op))) * 4
+        phases = len({t.phase for t in taps(op)})
+        one = min(tap_rows * (tile + LANES), (tile + span * source.pitch + LANES) * phases) * 4
         tuning = TUNING[self.variant, op.block]
-        inputs = source.channels // len(phases(op))
+        inputs = self.sizes[op.source].channels
         by_bytes = -(-inputs * one // tuning.part_bytes)
-        by_entries = len(shifts) // (tuning.part_entries * (len(op.starts) - 1))
+        by_entries = entries // (tuning.part_entries * (len(op.starts) - 1))
         count = max(1, min(by_bytes, by_entries, inputs))
         channel = op.columns // len(taps(op))
         found: Ints = (channel * count // inputs).astype(np.int32)
@@ -307,11 +320,6 @@ def pack(op: Conv, shifts: Ints, parts: Ints) -> Packed:
     order = np.lexsort((shifts, row_of, parts))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return Packed(count, starts, shifts[order], op.values[order])
-
-
-def _reads(op: Op) -> list[str]:
-    residual = op.residual if isinstance(op, Conv) else None
-    return [op.source, *([residual] if residual else [])]
 
 
 def _bits(value: float) -> int:

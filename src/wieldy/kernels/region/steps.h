@@ -10,7 +10,7 @@ namespace wieldy {
 
 using Int = std::int32_t;
 
-enum StepKind : Int { kLoad, kStore, kSplit, kChain, kPool, kMean };
+enum StepKind : Int { kLoad, kStore, kSplit, kChain, kProduct, kPool, kMean };
 
 // Channels of one resolution: rows of `pitch` floats of which `width` are pixels, `stride` floats a channel.
 struct Planes {
@@ -31,21 +31,28 @@ struct Split {  // every stride-th row and column into planes of their own, for 
     Int kind;
     Planes from, to;  // `to` has channels * phases planes, those of a channel next to each other
     Int stride_y, stride_x, phases, table;  // table: (row, column) of each phase
+    Int local;                              // whether `from` lies in the scratch of a task
 };
 
 // Products that run tile by tile: each tile goes through all of them while it is in the cache. The first may
-// read its source at any shift; what a later one reads of an earlier one lies at the same positions.
-struct Chain {  // followed by `products` records of Product
-    Int kind, products, tile, tile_tasks, row_tasks;  // row_tasks is 1 where there is more than one product
+// read its source at any shift; what a later one reads of an earlier one lies at the same positions. What
+// nobody else reads lies in the scratch of a task, which holds one tile; its places count from there.
+struct Chain {  // followed by `members` records of ProductStep and Split
+    Int kind, members, tile, tile_tasks, row_tasks;  // row_tasks is 1 where there is more than one member
+    Int scratch, scratch_floats;                     // of the first task, and from one task to the next
 };
 
 struct ProductStep {  // product.h
+    Int kind;
     Planes to;
-    Int from, residual;                             // residual: below 0 if there is none
+    Int from, residual, residual_stride;            // residual: below 0 if there is none
+    Int local;                                      // bits of Local
     Int starts, offsets, values, bias, mask, cuts;  // mask: below 0 if there is none
-    Int block, parts, row_blocks, own_inputs;            // cuts: row_tasks + 1 row blocks, of equal work
+    Int block, parts, row_blocks, own_inputs;       // cuts: row_tasks + 1 row blocks, of equal work
     Int low, high;                                  // the bits of two floats
 };
+
+enum Local : Int { kLocalFrom = 1, kLocalResidual = 2, kLocalTo = 4 };
 
 struct Pool {
     Int kind, average;

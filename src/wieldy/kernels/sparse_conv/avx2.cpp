@@ -10,30 +10,45 @@ namespace {
 constexpr int kLanes = 8;
 constexpr int kTapsFetched = 3;
 
-inline __m256 begin(const Product& p, int channel, int position) {
-    const __m256 bias = _mm256_set1_ps(p.bias[channel]);
-    return p.residual ? _mm256_add_ps(bias, _mm256_loadu_ps(p.residual + channel * p.stride + position)) : bias;
-}
+// Where the sums of channels begin: at the parts before, or at the residual, or (null) at zeros.
+struct Begin {
+    const float* from;
+    std::int64_t stride;
 
-inline __m256 finish(const Product& p, __m256 sum, int position) {
-    // the second operand is returned for a NaN, so a NaN goes through
-    sum = _mm256_min_ps(_mm256_set1_ps(p.high), _mm256_max_ps(_mm256_set1_ps(p.low), sum));
-    if (!p.mask) return sum;
+    Begin(const Product& p, int part, int channel, int position)
+        : from(part ? p.out : p.residual), stride(part ? p.stride : p.residual_stride) {
+        if (from) from += channel * stride + position;
+    }
+    const float* of(int channel) const { return from ? from + channel * stride : nullptr; }
+};
+
+// All bits of the positions from `position` on that hold pixels.
+inline __m256 pixels(const Product& p, int position) {
     const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i kept = _mm256_and_si256(_mm256_set1_epi32(p.mask[position / kMaskPositions]), bits);
-    return _mm256_and_ps(sum, _mm256_castsi256_ps(_mm256_cmpeq_epi32(kept, bits)));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(kept, bits));
 }
 
 template <int V>
-inline void start(const Product& p, __m256 (&sums)[V], const float* out, int channel, int position, bool first) {
-    for (int v = 0; v < V; ++v)
-        sums[v] = first ? begin(p, channel, position + v * kLanes) : _mm256_loadu_ps(out + v * kLanes);
+inline void start(__m256 (&sums)[V], const float* from) {
+    for (int v = 0; v < V; ++v) sums[v] = from ? _mm256_loadu_ps(from + v * kLanes) : _mm256_setzero_ps();
+}
+
+// The second operand of a minimum is returned for a NaN, so a NaN goes through.
+template <int V>
+inline void finish(const Product& p, __m256 (&sums)[V], int channel, int position) {
+    const __m256 bias = _mm256_set1_ps(p.bias[channel]);
+    const __m256 low = _mm256_set1_ps(p.low), high = _mm256_set1_ps(p.high);
+    const auto closed = [&](__m256 sum) { return _mm256_min_ps(high, _mm256_max_ps(low, _mm256_add_ps(bias, sum))); };
+    if (p.mask)
+        for (int v = 0; v < V; ++v) sums[v] = _mm256_and_ps(closed(sums[v]), pixels(p, position + v * kLanes));
+    else
+        for (int v = 0; v < V; ++v) sums[v] = closed(sums[v]);
 }
 
 template <int V>
-inline void keep(const Product& p, const __m256 (&sums)[V], float* out, int position, bool last) {
-    for (int v = 0; v < V; ++v)
-        _mm256_storeu_ps(out + v * kLanes, last ? finish(p, sums[v], position + v * kLanes) : sums[v]);
+inline void keep(const __m256 (&sums)[V], float* out) {
+    for (int v = 0; v < V; ++v) _mm256_storeu_ps(out + v * kLanes, sums[v]);
 }
 
 template <int V>
@@ -51,34 +66,36 @@ inline void fetch(const Product& p, const float* in, const float* out, int begin
 // One row after the other: a value is broadcast once and used V times.
 template <int V>
 void rows(const Product& p, const Share& share, int part, int position) {
-    const bool first = part == 0, last = part == p.parts - 1;
+    const bool last = part == p.parts - 1;
     const std::int32_t* starts = p.starts + part * p.row_blocks;
     const float* in = p.in + position;
     for (int row = share.row_begin; row < share.row_end; ++row) {
         float* out = p.out + row * p.stride + position;
         __m256 sums[V];
-        start(p, sums, out, row, position, first);
+        start(sums, Begin(p, part, row, position).from);
         if (p.own_inputs && row + 1 < share.row_end) fetch<V>(p, in, out + p.stride, starts[row + 1], starts[row + 2]);
         for (int i = starts[row]; i < starts[row + 1]; ++i) {
             const __m256 value = _mm256_set1_ps(p.values[i]);
             for (int v = 0; v < V; ++v)
                 sums[v] = _mm256_fmadd_ps(value, _mm256_loadu_ps(in + p.offsets[i] + v * kLanes), sums[v]);
         }
-        keep(p, sums, out, position, last);
+        if (last) finish(p, sums, row, position);
+        keep(sums, out);
     }
 }
 
 // V registers for four rows that share a pattern, from `row` of their block on.
 template <int V>
 void half(const Product& p, const Share& share, int part, int position, int row) {
-    const bool first = part == 0, last = part == p.parts - 1;
+    const bool last = part == p.parts - 1;
     const float* in = p.in + position;
     const std::int32_t* starts = p.starts + part * p.row_blocks;
     for (int block = share.row_begin; block < share.row_end; ++block) {
         const int channel = block * p.block + row;
         float* out = p.out + channel * p.stride + position;
         __m256 sums[4][V];
-        for (int b = 0; b < 4; ++b) start(p, sums[b], out + b * p.stride, channel + b, position, first);
+        const Begin begin(p, part, channel, position);
+        for (int b = 0; b < 4; ++b) start(sums[b], begin.of(b));
         const float* values = p.values + static_cast<std::int64_t>(starts[block]) * p.block + row;
         for (int i = starts[block]; i < starts[block + 1]; ++i, values += p.block) {
             __m256 x[V];
@@ -88,7 +105,9 @@ void half(const Product& p, const Share& share, int part, int position, int row)
                 for (int v = 0; v < V; ++v) sums[b][v] = _mm256_fmadd_ps(value, x[v], sums[b][v]);
             }
         }
-        for (int b = 0; b < 4; ++b) keep(p, sums[b], out + b * p.stride, position, last);
+        if (last)
+            for (int b = 0; b < 4; ++b) finish(p, sums[b], channel + b, position);
+        for (int b = 0; b < 4; ++b) keep(sums[b], out + b * p.stride);
     }
 }
 

@@ -10,29 +10,49 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kTapsFetched = 3;
 
-inline __m512 begin(const Product& p, int channel, int position) {
+// Where the sums of channels begin: at the parts before, or at the residual, or (null) at zeros.
+struct Begin {
+    const float* from;
+    std::int64_t stride;
+
+    Begin(const Product& p, int part, int channel, int position)
+        : from(part ? p.out : p.residual), stride(part ? p.stride : p.residual_stride) {
+        if (from) from += channel * stride + position;
+    }
+    const float* of(int channel) const { return from ? from + channel * stride : nullptr; }
+};
+
+// The positions of V vectors that hold pixels.
+template <int V>
+struct Pixels {
+    __mmask16 of[V];
+
+    Pixels(const Product& p, int position) {
+        const std::uint8_t* bits = p.mask ? p.mask + position / kMaskPositions : nullptr;
+        for (int v = 0; v < V; ++v, bits += bits ? 2 : 0)
+            of[v] = bits ? static_cast<__mmask16>(bits[0] | bits[1] << 8) : static_cast<__mmask16>(0xffff);
+    }
+};
+
+template <int V>
+inline void start(__m512 (&sums)[V], const float* from) {
+    for (int v = 0; v < V; ++v) sums[v] = from ? _mm512_loadu_ps(from + v * kLanes) : _mm512_setzero_ps();
+}
+
+// The second operand of a minimum is returned for a NaN, so a NaN goes through.
+template <int V>
+inline void finish(const Product& p, __m512 (&sums)[V], int channel, const Pixels<V>& pixels) {
     const __m512 bias = _mm512_set1_ps(p.bias[channel]);
-    return p.residual ? _mm512_add_ps(bias, _mm512_loadu_ps(p.residual + channel * p.stride + position)) : bias;
-}
-
-inline __m512 finish(const Product& p, __m512 sum, int position) {
-    // the second operand is returned for a NaN, so a NaN goes through
-    sum = _mm512_min_ps(_mm512_set1_ps(p.high), _mm512_max_ps(_mm512_set1_ps(p.low), sum));
-    if (!p.mask) return sum;
-    const std::uint8_t* kept = p.mask + position / kMaskPositions;
-    return _mm512_maskz_mov_ps(static_cast<__mmask16>(kept[0] | kept[1] << 8), sum);
+    const __m512 low = _mm512_set1_ps(p.low), high = _mm512_set1_ps(p.high);
+    for (int v = 0; v < V; ++v) {
+        const __m512 sum = _mm512_max_ps(low, _mm512_add_ps(bias, sums[v]));
+        sums[v] = _mm512_maskz_min_ps(pixels.of[v], high, sum);
+    }
 }
 
 template <int V>
-inline void start(const Product& p, __m512 (&sums)[V], const float* out, int channel, int position, bool first) {
-    for (int v = 0; v < V; ++v)
-        sums[v] = first ? begin(p, channel, position + v * kLanes) : _mm512_loadu_ps(out + v * kLanes);
-}
-
-template <int V>
-inline void keep(const Product& p, const __m512 (&sums)[V], float* out, int position, bool last) {
-    for (int v = 0; v < V; ++v)
-        _mm512_storeu_ps(out + v * kLanes, last ? finish(p, sums[v], position + v * kLanes) : sums[v]);
+inline void keep(const __m512 (&sums)[V], float* out) {
+    for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + v * kLanes, sums[v]);
 }
 
 template <int V>
@@ -50,34 +70,38 @@ inline void fetch(const Product& p, const float* in, const float* out, int begin
 // One row after the other: a value is broadcast once and used V times.
 template <int V>
 void rows(const Product& p, const Share& share, int part, int position) {
-    const bool first = part == 0, last = part == p.parts - 1;
+    const bool last = part == p.parts - 1;
     const std::int32_t* starts = p.starts + part * p.row_blocks;
     const float* in = p.in + position;
+    const Pixels<V> pixels(p, position);
     for (int row = share.row_begin; row < share.row_end; ++row) {
         float* out = p.out + row * p.stride + position;
         __m512 sums[V];
-        start(p, sums, out, row, position, first);
+        start(sums, Begin(p, part, row, position).from);
         if (p.own_inputs && row + 1 < share.row_end) fetch<V>(p, in, out + p.stride, starts[row + 1], starts[row + 2]);
         for (int i = starts[row]; i < starts[row + 1]; ++i) {
             const __m512 value = _mm512_set1_ps(p.values[i]);
             for (int v = 0; v < V; ++v)
                 sums[v] = _mm512_fmadd_ps(value, _mm512_loadu_ps(in + p.offsets[i] + v * kLanes), sums[v]);
         }
-        keep(p, sums, out, position, last);
+        if (last) finish(p, sums, row, pixels);
+        keep(sums, out);
     }
 }
 
 // B rows that share a pattern: a load of the input is used B times.
 template <int B, int V>
 void blocks(const Product& p, const Share& share, int part, int position) {
-    const bool first = part == 0, last = part == p.parts - 1;
+    const bool last = part == p.parts - 1;
     const float* in = p.in + position;
+    const Pixels<V> pixels(p, position);
     const std::int32_t* starts = p.starts + part * p.row_blocks;
     for (int block = share.row_begin; block < share.row_end; ++block) {
         const int channel = block * B;
         float* out = p.out + channel * p.stride + position;
         __m512 sums[B][V];
-        for (int b = 0; b < B; ++b) start(p, sums[b], out + b * p.stride, channel + b, position, first);
+        const Begin begin(p, part, channel, position);
+        for (int b = 0; b < B; ++b) start(sums[b], begin.of(b));
         const float* values = p.values + static_cast<std::int64_t>(starts[block]) * B;
         for (int i = starts[block]; i < starts[block + 1]; ++i, values += B) {
             __m512 x[V];
@@ -87,7 +111,9 @@ void blocks(const Product& p, const Share& share, int part, int position) {
                 for (int v = 0; v < V; ++v) sums[b][v] = _mm512_fmadd_ps(value, x[v], sums[b][v]);
             }
         }
-        for (int b = 0; b < B; ++b) keep(p, sums[b], out + b * p.stride, position, last);
+        if (last)
+            for (int b = 0; b < B; ++b) finish(p, sums[b], channel + b, pixels);
+        for (int b = 0; b < B; ++b) keep(sums[b], out + b * p.stride);
     }
 }
 

@@ -20,7 +20,7 @@ struct Sums {
 
     Sums(const Product& product, int of_channel, int at_position, bool first)
         : p(product), out(p.out + of_channel * p.stride + at_position), channel(of_channel), position(at_position) {
-        const float* residual = p.residual ? p.residual + channel * p.stride + position : nullptr;
+        const float* residual = p.residual ? p.residual + channel * p.residual_stride + position : nullptr;
         for (int j = 0; j < kLanes; ++j)
             at[j] = first ? p.bias[channel] + (residual ? residual[j] : 0.0f) : out[j];
     }

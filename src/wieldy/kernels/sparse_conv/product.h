@@ -22,10 +22,11 @@ struct Product {
     const std::int32_t* offsets;
     const float* values;
     const float* bias;
-    const float* residual;       // laid out as `out`, or null; may be `out`
+    const float* residual;       // or null; may be `out`
     const std::uint8_t* mask;    // a bit per position that holds a pixel, or null: nothing need be cleared
     float* out;
     std::int64_t stride;         // floats from one output channel to the next
+    std::int64_t residual_stride;
     float low, high;
     int block, parts, row_blocks;
     bool own_inputs;             // no row reads what another reads (depthwise): fetch it one row ahead
