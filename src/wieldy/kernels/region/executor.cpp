@@ -65,6 +65,18 @@ void clear_gap(float* row, const Planes& planes) {
     std::fill(row + planes.width, row + planes.pitch, 0.0f);
 }
 
+// Write the zeros around channels whose last row was written: memory has another use in between.
+void clear_around(const Run& run, const Planes& planes, int channel_begin, int channel_end) {
+    if (!planes.lead) return;
+    for (int c = channel_begin; c < channel_end; ++c)
+        std::fill(channel(run, planes, c) + positions_of(planes), channel(run, planes, c + 1), 0.0f);
+    if (channel_begin == 0) std::fill_n(channel(run, planes, 0) - planes.lead, planes.lead, 0.0f);
+}
+
+void clear_around(const Run& run, const Planes& planes, const Part& part) {
+    if (part.row_end == planes.height) clear_around(run, planes, part.channel_begin, part.channel_end);
+}
+
 void load(const Run& run, const Load& step) {
     const Planes& to = step.to;
     parallel_parts(to, [&](const Part& part) {
@@ -75,6 +87,7 @@ void load(const Run& run, const Load& step) {
                 std::memcpy(row, in, sizeof(float) * to.width);
                 clear_gap(row, to);
             }
+        clear_around(run, to, part);
     });
 }
 
@@ -115,7 +128,7 @@ void split_phase(const Run& run, const Split& step, int phase, const float* sour
         const int right = std::min(from.width, span.end - y * from.pitch);
         if (y % step.stride_y != first[0] || left >= right) continue;
         const int begin = count(left - first[1], step.stride_x), end = count(right - first[1], step.stride_x);
-        const int rest = right == from.width ? to.width - end : 0;
+        const int rest = right == from.width ? to.pitch - end : 0;
         const int in = y * from.pitch + begin * step.stride_x + first[1];
         const int out = y / step.stride_y * to.pitch + begin;
         each_channel([&](const float* plane, float* split) {
@@ -125,11 +138,13 @@ void split_phase(const Run& run, const Split& step, int phase, const float* sour
     }
     if (span.end < positions_of(from)) return;
     for (int y = count(from.height - first[0], step.stride_y); y < to.height; ++y)
-        each_channel([&](const float*, float* split) { std::fill_n(split + y * to.pitch, to.width, 0.0f); });
+        each_channel([&](const float*, float* split) { std::fill_n(split + y * to.pitch, to.pitch, 0.0f); });
 }
 
 void split_span(const Run& run, const Split& step, const float* source, const Span& span) {
     for (int phase = 0; phase < step.phases; ++phase) split_phase(run, step, phase, source, span);
+    if (span.end >= positions_of(step.from))
+        clear_around(run, step.to, span.channel_begin * step.phases, span.channel_end * step.phases);
 }
 
 void split(const Run& run, const Split& step) {
@@ -184,6 +199,10 @@ Int act_on_tile(const Run& run, const Chain& step, const Int* at, int tile, int 
     const ProductStep& member = *reinterpret_cast<const ProductStep*>(at);
     const Int* cuts = run.plan.indices + member.cuts;
     run.plan.product(to_product(run, member, step.tile, scratch), {tile, tile + 1, cuts[row], cuts[row + 1]});
+    if ((tile + 1) * step.tile >= positions_of(member.to)) {
+        const auto channels = [&](int block) { return std::min(block * member.block, member.to.channels); };
+        clear_around(run, member.to, channels(cuts[row]), channels(cuts[row + 1]));
+    }
     return sizeof(ProductStep) / sizeof(Int);
 }
 
@@ -252,6 +271,7 @@ void pool(const Run& run, const Pool& step) {
                 (pairs ? pool_pairs : pool_row)(step, channel(run, step.from, c), out, y);
                 clear_gap(out, step.to);
             }
+        clear_around(run, step.to, part);
     });
 }
 
@@ -270,6 +290,7 @@ void mean(const Run& run, const Mean& step) {
             out[0] = static_cast<float>(sum / (static_cast<double>(from.height) * from.width));
             clear_gap(out, step.to);
         }
+        clear_around(run, step.to, part);
     });
 }
 

@@ -6,18 +6,22 @@ a convolution is one offset. Here strides become phases: every s-th row and colu
 that a strided convolution is a shift as well.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from wieldy.kernels.region.ops import Conv, Op, Pair, Size
 
 LANES = 16  # floats: planes begin at a full vector of the widest variant
+CHANNELS = 8  # of the tallest row block
 Resolution = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Planes:
-    """The channels of one value in the workspace; counted in floats. The fields are those of steps.h."""
+    """The channels of one value in the workspace; counted in floats. The fields are those of steps.h.
+
+    `lead`: how many zeros must lie before the first channel; 0 where nobody reads past the pixels.
+    """
 
     begin: int
     channels: int
@@ -25,6 +29,12 @@ class Planes:
     width: int
     pitch: int
     stride: int
+    lead: int = 0
+
+    @property
+    def floats(self) -> int:
+        """What they take, with channels up to whole row blocks and what a kernel may read past the last."""
+        return self.lead + self.stride * -(-self.channels // CHANNELS) * CHANNELS + LANES
 
 
 @dataclass(frozen=True)
@@ -118,51 +128,45 @@ class Geometry:
         return max(width + self._margins[height, width].columns
                    for height, width in self._margins if self._root((height, width)) == root)  # fmt: skip
 
-    def planes(self, resolution: Resolution, channels: int) -> Planes:
-        """Return planes at place 0. A stride of an odd number of vectors lets channels use all cache sets."""
+    def planes(self, resolution: Resolution, channels: int, *, zeros: bool) -> Planes:
+        """Return planes at place 0, with zeros around the pixels or not.
+
+        A stride of an odd number of vectors lets channels use all cache sets.
+        """
         height, width = resolution
         pitch, around = self.pitch(resolution), self._margins[resolution]
+        past = around.rows * pitch + around.columns
         pixels = (height - 1) * pitch + width
-        zeros = max(around.rows * pitch + around.columns, pitch - width)
-        vectors = -(-(pixels + zeros) // LANES)
-        return Planes(0, channels, height, width, pitch, (vectors | 1) * LANES)
+        vectors = -(-(pixels + max(past, pitch - width)) // LANES)
+        lead = -(-past // LANES) * LANES if zeros else 0
+        return Planes(0, channels, height, width, pitch, (vectors | 1) * LANES, lead)
 
-    def lead(self, resolution: Resolution) -> int:
-        """Return the zeros that must lie before the first plane."""
-        around = self._margins[resolution]
-        return -(-(around.rows * self.pitch(resolution) + around.columns) // LANES) * LANES
+    def tile(self, resolution: Resolution, channels: int, positions: int) -> Planes:
+        """Return planes at place 0 that hold so many positions of each channel."""
+        return Planes(0, channels, *resolution, self.pitch(resolution), (positions // LANES | 1) * LANES)
 
 
-class Workspace:
-    """Places for values; one whose last reader has run is given to another of the same resolution.
+@dataclass(frozen=True)
+class Lifetime:
+    """How many floats something takes, and from which step to which: both ends included."""
 
-    Never to one of another resolution: the zeros after the pixels of a plane are written once, when the
-    workspace is made.
+    floats: int
+    first: int
+    last: int
+
+
+def place(wanted: Mapping[Hashable, Lifetime]) -> tuple[dict[Hashable, int], int]:
+    """Return a place for everything, and the floats of all: what is not there at one time shares memory.
+
+    The largest are placed first, each at the lowest place that is free for as long as it lives.
     """
-
-    def __init__(self, geometry: Geometry) -> None:
-        self._geometry = geometry
-        self._wanted: dict[tuple[Resolution, int], int] = {}  # (resolution, slot) -> channels
-        self._free: dict[Resolution, list[int]] = {}
-
-    def take(self, resolution: Resolution, channels: int) -> tuple[Resolution, int]:
-        """Return a slot."""
-        free = self._free.setdefault(resolution, [])
-        slot = free.pop() if free else sum(known == resolution for known, _ in self._wanted)
-        key = (resolution, slot)
-        self._wanted[key] = max(self._wanted.get(key, 0), -(-channels // 8) * 8)
-        return key
-
-    def give_back(self, key: tuple[Resolution, int]) -> None:
-        """Free a slot."""
-        self._free[key[0]].append(key[1])
-
-    def place(self) -> tuple[dict[tuple[Resolution, int], Planes], int]:
-        """Return the planes of each slot, and how many floats all of them take."""
-        found, at = {}, 0
-        for key, channels in self._wanted.items():
-            at += self._geometry.lead(key[0])
-            planes = replace(self._geometry.planes(key[0], channels), begin=at)
-            found[key] = planes
-            at += planes.stride * channels + LANES
-        return found, at
+    places: dict[Hashable, int] = {}
+    for name, life in sorted(wanted.items(), key=lambda item: -item[1].floats):
+        at = 0
+        for other in sorted(places, key=places.__getitem__):
+            taken = wanted[other]
+            together = taken.first <= life.last and life.first <= taken.last
+            if together and places[other] < at + life.floats:
+                at = max(at, places[other] + taken.floats)
+        places[name] = at
+    return places, max((places[name] + life.floats for name, life in wanted.items()), default=0)

@@ -1,7 +1,7 @@
 """From the operations of a region to what the executor reads: places, shifts, parts and shares of work."""
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,16 @@ from wieldy.kernels.region.layout import (
     Geometry,
     Planes,
     Resolution,
-    Workspace,
-    split_resolution,
     taps,
 )  # fmt: skip
 from wieldy.kernels.region.ops import Conv, Op, Pair, Pooling, RegionPlan, Size
-from wieldy.kernels.region.schedule import Chain, Split, Tiling, reads, schedule
+from wieldy.kernels.region.places import local_planes, place_values
+from wieldy.kernels.region.schedule import Chain, Split, Tiling, schedule, split_read
 from wieldy.kernels.sparse_conv.check import check_conv
 
 LOAD, STORE, SPLIT, CHAIN, PRODUCT, POOL, MEAN = range(7)  # steps.h
 LOCAL_FROM, LOCAL_RESIDUAL, LOCAL_TO = 1, 2, 4  # steps.h
 Ints = NDArray[np.int32]
-Slot = tuple[Resolution, int]
 PLAIN: tuple[Pair, ...] = ((0, 0),)  # the phases of what is read as it is
 
 
@@ -90,9 +88,12 @@ class _Planner:
         self.sizes = sizes_of(inputs, ops)
         self.geometry = Geometry(ops, self.sizes)
         self.chains = schedule(ops, self.sizes, outputs, self._tiling, threads)
-        self.local, self.scratch_floats = self._scratch()
-        self.slots, workspace = self._assign()
-        self.places, self.scratch = workspace.place()
+        self.places, self.scratch = place_values(inputs, self.chains, outputs, self.sizes, self.geometry)
+        self.scratch_floats = 0
+        for chain in self.chains:
+            local, floats = local_planes(chain, self.sizes, self.geometry)
+            self.places |= local
+            self.scratch_floats = max(self.scratch_floats, floats)
         self.floats = self.scratch + self.scratch_floats * threads + LANES
         if self.floats > LARGEST:
             raise SchemaError(
@@ -114,63 +115,6 @@ class _Planner:
         tile = -(-vectors // tiles) * LANES
         return Tiling(tile, -(-vectors * LANES // tile))
 
-    def _scratch(self) -> tuple[dict[str, Planes], int]:
-        """Return planes of one tile for each local value, and the floats that a task needs at most."""
-        found, most = {}, 0
-        for chain in self.chains:
-            at = 0
-            for op in chain.ops:
-                if op.target in chain.local and chain.tiling:
-                    size = self.sizes[op.target]
-                    pitch = self.geometry.pitch((size.height, size.width))
-                    stride = (chain.tiling.positions // LANES | 1) * LANES
-                    found[op.target] = Planes(at, size.channels, size.height, size.width, pitch, stride)
-                    at += -(-size.channels // 8) * 8 * stride
-            most = max(most, at)
-        return found, most
-
-    def _assign(self) -> tuple[dict[str | Split, Slot], Workspace]:
-        """Give every value and split a slot, from the chain that makes it to that of its last reader."""
-        workspace = Workspace(self.geometry)
-        last = {item: number for number, chain in enumerate(self.chains) for item in chain.reads()}
-        last |= dict.fromkeys(self.outputs, len(self.chains))
-        slots: dict[str | Split, Slot] = {
-            name: workspace.take((s.height, s.width), s.channels) for name, s in self.inputs.items()
-        }
-        for number, chain in enumerate(self.chains):
-            for split in (*chain.before, *chain.inside):
-                source = self.sizes[split.source]
-                channels = source.channels * len(split.phases)
-                slots[split] = workspace.take(split_resolution(source, split.stride), channels)
-            ending = {item for item, end in last.items() if end == number and item not in chain.local}
-            for op in chain.ops:
-                size, reused = self.sizes[op.target], self._in_place(op, chain, ending)
-                if reused:
-                    slots[op.target] = slots[reused]
-                    ending.remove(reused)
-                elif op.target not in chain.local:
-                    slots[op.target] = workspace.take((size.height, size.width), size.channels)
-            for item in ending:
-                workspace.give_back(slots[item])
-        return slots, workspace
-
-    def _in_place(self, op: Op, chain: Chain, ending: Container[str | Split]) -> str | None:
-        """Return the residual if the result can take its place: nobody else reads it from here on."""
-        residual = op.residual if isinstance(op, Conv) and op.target not in chain.local else None
-        if residual not in ending:
-            return None
-        readers = [other for other in chain.ops if residual in reads(other)]
-        return residual if readers == [op] and op.source != residual else None
-
-    def _planes(self, name: str) -> Planes:
-        if name in self.local:
-            return self.local[name]
-        return replace(self.places[self.slots[name]], channels=self.sizes[name].channels)
-
-    def _split_planes(self, split: Split) -> Planes:
-        channels = self.sizes[split.source].channels * len(split.phases)
-        return replace(self.places[self.slots[split]], channels=channels)
-
     def _index(self, values: Ints) -> int:
         self.indices.append(values.astype(np.int32))
         return sum(map(len, self.indices)) - len(values)
@@ -183,7 +127,7 @@ class _Planner:
         """Write all steps."""
         steps: list[int] = []
         for number, name in enumerate(self.inputs):
-            steps += [LOAD, number, *astuple(self._planes(name))]
+            steps += [LOAD, number, *astuple(self.places[name])]
             self.work.append(())
         for chain in self.chains:
             op = chain.ops[0]
@@ -193,12 +137,12 @@ class _Planner:
             self.work.append((op.target,))
             if isinstance(op, Pooling):
                 spread = (*op.kernel, *op.stride, *op.padding, *op.dilation, op.counts_padding)
-                ends = (*astuple(self._planes(op.source)), *astuple(self._planes(op.target)))
+                ends = (*astuple(self.places[op.source]), *astuple(self.places[op.target]))
                 steps += [POOL, op.average, *ends, *spread]
             else:
-                steps += [MEAN, *astuple(self._planes(op.source)), *astuple(self._planes(op.target))]
+                steps += [MEAN, *astuple(self.places[op.source]), *astuple(self.places[op.target])]
         for number, name in enumerate(self.outputs):
-            steps += [STORE, number, *astuple(self._planes(name))]
+            steps += [STORE, number, *astuple(self.places[name])]
             self.work.append(())
         return RegionPlan(
             np.array(steps, np.int32), np.concatenate([*self.indices, np.zeros(1, np.int32)]),
@@ -209,13 +153,13 @@ class _Planner:
     def _chain(self, chain: Chain, tiling: Tiling) -> list[int]:
         steps, members = [], []
         for split in chain.before:
-            steps += self._split(split)
+            steps += self._split(split, chain)
             self.work.append(tuple(op.target for op in chain.ops if op.source == split.source)[:1])
         tiled = tiling.tiles >= self.threads
         row_tasks = 1 if tiled else self.threads * TASKS_PER_THREAD // tiling.tiles
         for op in chain.ops:
             members.append(self._product(op, chain, tiling, row_tasks))
-            members += [self._split(split) for split in chain.inside if split.source == op.target]
+            members += [self._split(split, chain) for split in chain.inside if split.source == op.target]
         self.work.append(tuple(op.target for op in chain.ops))
         tile_tasks = self.threads if tiled else tiling.tiles
         return [
@@ -223,11 +167,11 @@ class _Planner:
             self.scratch, self.scratch_floats, *(field for member in members for field in member),
         ]  # fmt: skip
 
-    def _split(self, split: Split) -> list[int]:
+    def _split(self, split: Split, chain: Chain) -> list[int]:
         table = self._index(np.array(split.phases).ravel())
         return [
-            SPLIT, *astuple(self._planes(split.source)), *astuple(self._split_planes(split)),
-            *split.stride, len(split.phases), table, split.source in self.local,
+            SPLIT, *astuple(self.places[split.source]), *astuple(self.places[split]),
+            *split.stride, len(split.phases), table, split.source in chain.local,
         ]  # fmt: skip
 
     def _shifts(self, op: Conv, source: Planes, read: Sequence[Pair]) -> Ints:
@@ -246,19 +190,18 @@ class _Planner:
 
     def _product(self, op: Op, chain: Chain, tiling: Tiling, row_tasks: int) -> list[int]:
         assert isinstance(op, Conv)
-        target = self._planes(op.target)
-        split = next((s for s in chain.uses if (s.source, s.stride) == (op.source, op.stride)), None)
-        source, read = (
-            (self._split_planes(split), split.phases) if split else (self._planes(op.source), PLAIN)
-        )
+        split = split_read(op, chain)
+        target, source, read = self.places[op.target], self.places[split or op.source], PLAIN
+        if split:
+            read = split.phases
         shifts = self._shifts(op, source, read)
         packed = pack(op, shifts, self._parts(op, source, tiling.positions, len(shifts)))
         bias = np.zeros(-(-op.channels // 8) * 8, np.float32)
         bias[: op.channels] = op.bias
         cuts = self._index(balance.cuts(np.diff(op.starts), row_tasks))
-        local = (split is None and op.source in self.local) * LOCAL_FROM
-        local += (op.residual in self.local) * LOCAL_RESIDUAL + (op.target in self.local) * LOCAL_TO
-        residual = self._planes(op.residual) if op.residual else None
+        local = (split is None and op.source in chain.local) * LOCAL_FROM
+        local += (op.residual in chain.local) * LOCAL_RESIDUAL + (op.target in chain.local) * LOCAL_TO
+        residual = self.places[op.residual] if op.residual else None
         return [
             PRODUCT, *astuple(target), source.begin,
             *((residual.begin, residual.stride) if residual else (-1, 0)), local,
@@ -286,14 +229,10 @@ class _Planner:
         return found
 
     def _mask(self, planes: Planes) -> int:
-        """Return where the bits of the pixels lie, or -1 where nobody reads past the pixels of a plane.
-
-        What lies between pixels must be zero in every value of a resolution if it must in one: they take
-        turns in the same places.
-        """
-        resolution = (planes.height, planes.width)
-        if not self.geometry.margins(resolution).any:
+        """Return where the bits of the pixels lie, or -1 where nobody reads past the pixels."""
+        if not planes.lead:
             return -1
+        resolution = (planes.height, planes.width)
         if resolution not in self.masks:
             pixels = (planes.height - 1) * planes.pitch + planes.width
             at = np.arange(-(-pixels // 32) * 32)

@@ -20,6 +20,9 @@ class Split:
     phases: tuple[Pair, ...]
 
 
+Item = str | Split
+
+
 @dataclass(frozen=True)
 class Tiling:
     """How many positions are computed together, and how many such tiles there are."""
@@ -47,7 +50,7 @@ class Chain:
     inside: tuple[Split, ...]
     local: frozenset[str]
 
-    def reads(self) -> set[str | Split]:
+    def reads(self) -> set[Item]:
         """Return the values and splits that must be there when the chain runs, or are made by it."""
         values = {name for op in self.ops for name in reads(op)}
         return values | set(self.uses) | {split.source for split in self.before}
@@ -57,6 +60,12 @@ def reads(op: Op) -> list[str]:
     """Return the values that an operation reads as they are."""
     residual = op.residual if isinstance(op, Conv) else None
     return [*([] if _split_key(op) else [op.source]), *([residual] if residual else [])]
+
+
+def split_read(op: Op, chain: Chain) -> Split | None:
+    """Return the split that an operation of a chain reads, or None if it reads its source as it is."""
+    key = _split_key(op)
+    return next((split for split in chain.uses if (split.source, split.stride) == key), None)
 
 
 def schedule(

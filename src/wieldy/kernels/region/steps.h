@@ -13,8 +13,9 @@ using Int = std::int32_t;
 enum StepKind : Int { kLoad, kStore, kSplit, kChain, kProduct, kPool, kMean };
 
 // Channels of one resolution: rows of `pitch` floats of which `width` are pixels, `stride` floats a channel.
+// Where `lead` is not 0, zeros must lie between the pixels of all rows and channels, and `lead` before the first.
 struct Planes {
-    Int begin, channels, height, width, pitch, stride;
+    Int begin, channels, height, width, pitch, stride, lead;
 };
 
 struct Load {  // an input of the region into planes

@@ -102,6 +102,8 @@ void blocks(const Product& p, const Share& share, int part, int position) {
         __m512 sums[B][V];
         const Begin begin(p, part, channel, position);
         for (int b = 0; b < B; ++b) start(sums[b], begin.of(b));
+        if (block + 1 < share.row_end)
+            for (int b = B; b < 2 * B; ++b) fetch_tile<V>(out + b * p.stride);
         const float* values = p.values + static_cast<std::int64_t>(starts[block]) * B;
         for (int i = starts[block]; i < starts[block + 1]; ++i, values += B) {
             __m512 x[V];

@@ -107,7 +107,7 @@ def _check_workspace(op: Conv, source: Size, target: Size) -> None:
     values += [((target.height, target.width), target.channels)] * (2 if op.residual else 1)
     if op.stride != (1, 1):
         values.append((split_resolution(source, op.stride), source.channels * len(phases(op))))
-    floats = sum(geometry.planes(size, 1).stride * (channels + 7) for size, channels in values)
+    floats = sum(geometry.planes(size, channels, zeros=True).floats for size, channels in values)
     if floats > LARGEST:
         raise ConfigError(
             f"{op.target}: its padded planes may take {LARGEST:,} floats; they would take {floats:,}. "
