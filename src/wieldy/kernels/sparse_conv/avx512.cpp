@@ -60,11 +60,10 @@ inline void fetch_tile(const float* at) {
     for (int v = 0; v < V; ++v) _mm_prefetch(reinterpret_cast<const char*>(at + v * kLanes), _MM_HINT_T0);
 }
 
-// Fetch what a row will read and write; neighbouring taps share their lines.
+// Fetch what a row will read; neighbouring taps share their lines.
 template <int V>
-inline void fetch(const Product& p, const float* in, const float* out, int begin, int end) {
+inline void fetch_taps(const Product& p, const float* in, int begin, int end) {
     for (int i = begin; i < end; i += kTapsFetched) fetch_tile<V>(in + p.offsets[i]);
-    fetch_tile<V>(out);
 }
 
 // One row after the other: a value is broadcast once and used V times.
@@ -78,7 +77,10 @@ void rows(const Product& p, const Share& share, int part, int position) {
         float* out = p.out + row * p.stride + position;
         __m512 sums[V];
         start(sums, Begin(p, part, row, position).from);
-        if (p.own_inputs && row + 1 < share.row_end) fetch<V>(p, in, out + p.stride, starts[row + 1], starts[row + 2]);
+        if (row + 1 < share.row_end) {
+            fetch_tile<V>(out + p.stride);
+            if (p.own_inputs) fetch_taps<V>(p, in, starts[row + 1], starts[row + 2]);
+        }
         for (int i = starts[row]; i < starts[row + 1]; ++i) {
             const __m512 value = _mm512_set1_ps(p.values[i]);
             for (int v = 0; v < V; ++v)
