@@ -162,7 +162,7 @@ float as_float(Int bits) {
 }
 
 // A product whose local values lie in `scratch`, where position 0 would be.
-Product to_product(const Run& run, const ProductStep& step, int tile, float* scratch) {
+Product to_product(const Run& run, const ProductStep& step, float* scratch) {
     const Int* indices = run.plan.indices;
     const auto place = [&](Int at, Local local) { return (step.local & local ? scratch : run.workspace) + at; };
     return {
@@ -182,26 +182,28 @@ Product to_product(const Run& run, const ProductStep& step, int tile, float* scr
         step.parts,
         step.row_blocks,
         step.own_inputs != 0,
-        positions_of(step.to),
-        tile,
     };
 }
 
+struct Tile {  // of a task that shares its tiles, or else its rows, with others
+    int begin, end, row;
+    float* scratch;  // where position 0 would be
+};
+
 // Take one tile through a member of a chain and return the length of its record.
-Int act_on_tile(const Run& run, const Chain& step, const Int* at, int tile, int row, float* scratch) {
+Int act_on_tile(const Run& run, const Int* at, const Tile& tile) {
     if (*at == kSplit) {
         const Split& member = *reinterpret_cast<const Split*>(at);
-        const float* source = (member.local ? scratch : run.workspace) + member.from.begin;
-        const int begin = tile * step.tile, end = std::min(begin + step.tile, positions_of(member.from));
-        split_span(run, member, source, {0, member.from.channels, begin, end});
+        const float* source = (member.local ? tile.scratch : run.workspace) + member.from.begin;
+        split_span(run, member, source, {0, member.from.channels, tile.begin, tile.end});
         return sizeof(Split) / sizeof(Int);
     }
     const ProductStep& member = *reinterpret_cast<const ProductStep*>(at);
-    const Int* cuts = run.plan.indices + member.cuts;
-    run.plan.product(to_product(run, member, step.tile, scratch), {tile, tile + 1, cuts[row], cuts[row + 1]});
-    if ((tile + 1) * step.tile >= positions_of(member.to)) {
+    const Int* cuts = run.plan.indices + member.cuts + tile.row;
+    run.plan.product(to_product(run, member, tile.scratch), {tile.begin, tile.end, cuts[0], cuts[1]});
+    if (tile.end >= positions_of(member.to)) {
         const auto channels = [&](int block) { return std::min(block * member.block, member.to.channels); };
-        clear_around(run, member.to, channels(cuts[row]), channels(cuts[row + 1]));
+        clear_around(run, member.to, channels(cuts[0]), channels(cuts[1]));
     }
     return sizeof(ProductStep) / sizeof(Int);
 }
@@ -211,16 +213,21 @@ Int chain(const Run& run, const Chain& step, const Int* members) {
     Int length = 0;
     for (int i = 0; i < step.members; ++i)
         length += (members[length] == kSplit ? sizeof(Split) : sizeof(ProductStep)) / sizeof(Int);
-    const auto& first = *reinterpret_cast<const ProductStep*>(members);
-    const std::int64_t tiles = (positions_of(first.to) + step.tile - 1) / step.tile;
+    const Planes& first = reinterpret_cast<const ProductStep*>(members)->to;
+    const int vectors = (positions_of(first) + kRoom - 1) / kRoom;
+    const auto cut = [](int begin, int end, int k, int pieces) {
+        return begin + static_cast<int>(static_cast<std::int64_t>(end - begin) * k / pieces);
+    };
     parallel(step.row_tasks * step.tile_tasks, [&](int k) {
         const int row = k % step.row_tasks, task = k / step.row_tasks;
+        const int begin = cut(0, vectors, task, step.tile_tasks), end = cut(0, vectors, task + 1, step.tile_tasks);
+        const int tiles = ((end - begin) * kRoom + step.tile - 1) / step.tile;
         float* scratch = run.workspace + step.scratch + static_cast<std::int64_t>(task) * step.scratch_floats;
-        const auto cut = [&](int t) { return static_cast<int>(tiles * t / step.tile_tasks); };
-        for (int tile = cut(task); tile < cut(task + 1); ++tile) {
+        for (int i = 0; i < tiles; ++i) {
+            const int from = cut(begin, end, i, tiles) * kRoom, to = cut(begin, end, i + 1, tiles) * kRoom;
+            const Tile tile{from, to, row, scratch - from};
             const Int* at = members;
-            for (int i = 0; i < step.members; ++i)
-                at += act_on_tile(run, step, at, tile, row, scratch - static_cast<std::int64_t>(tile) * step.tile);
+            for (int member = 0; member < step.members; ++member) at += act_on_tile(run, at, tile);
         }
     });
     return length;

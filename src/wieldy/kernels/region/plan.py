@@ -46,9 +46,9 @@ class Tuning:
 
 TUNING = {
     ("portable", 1): Tuning(64, 64), ("portable", 4): Tuning(64, 64), ("portable", 8): Tuning(64, 64),
-    ("avx2", 1): Tuning(64, 64), ("avx2", 4): Tuning(96, 96), ("avx2", 8): Tuning(96, 96),
+    ("avx2", 1): Tuning(96, 64), ("avx2", 4): Tuning(96, 96), ("avx2", 8): Tuning(96, 96),
     ("avx512", 1): Tuning(128, 128),
-    ("avx512", 4): Tuning(96, 96, 1 << 20), ("avx512", 8): Tuning(128, 32, 1 << 20),
+    ("avx512", 4): Tuning(96, 96, 1 << 20), ("avx512", 8): Tuning(144, 32, 1 << 20),
 }  # fmt: skip
 TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 

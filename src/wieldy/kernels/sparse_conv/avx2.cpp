@@ -139,17 +139,13 @@ Widths widths(const Product& p) {
 
 void product_avx2(const Product& p, const Share& share) {
     const Widths known = widths(p);
-    const int room = (p.positions + kRoom - 1) / kRoom * kRoom;
-    for (int index = share.tile_begin; index < share.tile_end; ++index) {
-        const int end = (index + 1) * p.tile < room ? (index + 1) * p.tile : room;
-        for (int part = 0; part < p.parts; ++part)
-            for (int position = index * p.tile, width; position < end; position += width * kLanes) {
-                // as few passes as can be, of about equal width
-                const int left = (end - position) / kLanes, passes = (left + known.widest - 1) / known.widest;
-                width = (left + passes - 1) / passes;
-                known.tiles[width - 1](p, share, part, position);
-            }
-    }
+    for (int part = 0; part < p.parts; ++part)
+        for (int position = share.begin, width; position < share.end; position += width * kLanes) {
+            // as few passes as can be, of about equal width
+            const int left = (share.end - position) / kLanes, passes = (left + known.widest - 1) / known.widest;
+            width = (left + passes - 1) / passes;
+            known.tiles[width - 1](p, share, part, position);
+        }
 }
 
 }  // namespace wieldy

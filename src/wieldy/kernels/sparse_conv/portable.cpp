@@ -50,14 +50,9 @@ void row_block(const Product& p, int part, int row, int position) {
 }  // namespace
 
 void product_portable(const Product& p, const Share& share) {
-    const int room = (p.positions + kRoom - 1) / kRoom * kRoom;
-    for (int tile = share.tile_begin; tile < share.tile_end; ++tile) {
-        const int begin = tile * p.tile;
-        const int end = begin + p.tile < room ? begin + p.tile : room;
-        for (int part = 0; part < p.parts; ++part)
-            for (int position = begin; position < end; position += kLanes)
-                for (int row = share.row_begin; row < share.row_end; ++row) row_block(p, part, row, position);
-    }
+    for (int part = 0; part < p.parts; ++part)
+        for (int position = share.begin; position < share.end; position += kLanes)
+            for (int row = share.row_begin; row < share.row_end; ++row) row_block(p, part, row, position);
 }
 
 }  // namespace wieldy

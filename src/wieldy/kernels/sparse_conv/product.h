@@ -13,7 +13,7 @@
 
 namespace wieldy {
 
-constexpr int kRoom = 16;          // positions are rounded up to this
+constexpr int kRoom = 16;          // tiles begin and end at multiples of this
 constexpr int kMaskPositions = 8;  // positions that one byte of the mask covers
 
 struct Product {
@@ -30,13 +30,11 @@ struct Product {
     float low, high;
     int block, parts, row_blocks;
     bool own_inputs;             // no row reads what another reads (depthwise): fetch it one row ahead
-    int positions;
-    int tile;                    // positions that are computed together
 };
 
-// What one thread does for all parts: a range of tiles and of row blocks.
+// What is computed at once, for all parts: a tile, whose ends are multiples of kRoom, of a range of row blocks.
 struct Share {
-    int tile_begin, tile_end, row_begin, row_end;
+    int begin, end, row_begin, row_end;
 };
 
 using ProductKernel = void (*)(const Product&, const Share&);
