@@ -1,11 +1,12 @@
 """Is the performance model right where it was not calibrated? Layers of real architectures, and crossovers.
 
-    python benchmarks/costs.py --tier avx2 [--threads 2] [--out benchmarks/results]
+    python benchmarks/costs.py --tier avx2 [--threads 2] [--out benchmarks/results] [--ship]
 
 Errors: every layer (with zeros: every chain of layers that runs tile by tile) of networks at 90 and 75 %
 zeros, predicted against measured. Crossovers: the density at which the convolutions of a network take as long
 with zeros as dense, all together and chain by chain. Leaves with 1 where a median error is above 30 % or a
-crossover off by more than 0.1. Writes costs-TIER.json.
+crossover off by more than 0.1. Writes costs-TIER.json; with --ship, the table becomes the one that comes with
+the package.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from wieldy.graph.cost_table import CostTable, work_of
 from wieldy.graph.ops import CONV, LINEAR
 from wieldy.kernels.native import variant_for
 from wieldy.package.read import read
+from wieldy.runtime.costs import SHIPPED
 from wieldy.runtime.environment import environment
 from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.measure import measured_costs
@@ -48,8 +51,11 @@ def main() -> int:
     parser.add_argument("--tier", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--ship", action="store_true", help="keep the table in the package")
     asked = parser.parse_args()
     table = measured_costs(threads=asked.threads, tier=asked.tier, again=True)
+    if asked.ship:
+        ship(table)
     cap_process(asked.tier)
     errors = layer_errors(table, asked.threads)
     crossovers = list(all_crossovers(table, asked.threads))
@@ -65,6 +71,14 @@ def main() -> int:
     print(json.dumps({"errors": errors, "crossovers": crossovers}, indent=1))
     off = max(max(abs(row["predicted"] - row["measured"]), row["median_chain"]) for row in crossovers)
     return int(max(row["median"] for row in errors.values()) > ALLOWED_ERROR or off > ALLOWED_CROSSOVER)
+
+
+def ship(table: CostTable) -> None:
+    """Make a table the one that comes with the package for its tier."""
+    tables = json.loads(SHIPPED.read_text())["tables"]
+    others = [known for known in tables if known["tier"] != table.tier]
+    result = {"tables": sorted([*others, asdict(table)], key=lambda known: known["tier"])}
+    write_atomic(SHIPPED, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def layer_errors(table: CostTable, threads: int) -> dict[str, dict[str, float]]:
