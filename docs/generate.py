@@ -119,13 +119,19 @@ def engine() -> str:
     parts = []
     for tier in dict.fromkeys(row["tier"] for row in measured["rows"]) if measured else ():
         rows = [row for row in measured["rows"] if row["tier"] == tier]
-        parts.append(
-            f"**Tier `{tier}`**, {measured['environment']['cpu']}\n\n{table(ENGINE_HEADER, _engine(rows))}"
-        )
+        header = [
+            name for name in ENGINE_HEADER if name != ONNX or any("onnxruntime_ms" in row for row in rows)
+        ]
+        lines = [
+            [cell for cell, name in zip(line, ENGINE_HEADER, strict=True) if name in header]
+            for line in _engine(rows)
+        ]
+        parts.append(f"**Tier `{tier}`**, {measured['environment']['cpu']}\n\n{table(header, lines)}")
         parts.append(_dense_wins(rows))
     return "\n".join(parts) or "not measured yet\n"
 
 
+ONNX = "over ONNX Runtime"
 ENGINE_HEADER = [
     "network",
     "form",
@@ -137,6 +143,7 @@ ENGINE_HEADER = [
     "int8",
     "bf16",
     "over best",
+    ONNX,
 ]
 
 
@@ -144,13 +151,19 @@ def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
     return [
         [
             row["net"], f"`{row['format']}`", f"{row['sparsity']:.0%}",
-            f"batch {row['batch']}, {row['threads']} threads",
+            f"batch {row['batch']}, {_plural(row['threads'], 'thread')}"
+            + (", one threshold" if row["scope"] == "network" else ""),
             f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
             *(f"{row[key]:.2f}" if row[key] else "" for key in ("ours_ms", "fp32_ms", "int8_ms", "bf16_ms")),
             f"{row['speedup_over_best']:.2f} ({row['best_dense']})",
+            f"{row['speedup_over_onnxruntime']:.2f}" if "onnxruntime_ms" in row else "",
         ]
         for row in rows
     ]  # fmt: skip
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count} {name}" + "s" * (count != 1)
 
 
 def _dense_wins(rows: list[dict[str, Any]]) -> str:

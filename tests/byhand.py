@@ -1,7 +1,7 @@
 """A small network written out by hand, without torch: what packages and the runtime are tested on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ class ByHand:
 
     program: Program
     tensors: Mapping[str, NDArray[Any]]
+    formats: Mapping[str, str] = field(default_factory=dict)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         return self.tensors

@@ -16,6 +16,7 @@ from wieldy.compress.load import from_package, load, torch_outputs
 from wieldy.core.errors import PackageError
 from wieldy.core.records import Plan
 from wieldy.graph.coupling import couple
+from wieldy.graph.network import GraphNetwork
 from wieldy.package.read import read
 from wieldy.package.save import save
 from wieldy.runtime.session import open as open_package
@@ -106,3 +107,33 @@ def test_a_file_that_is_no_package_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PK no package")
     with pytest.raises(PackageError):
         load(path)
+
+
+def with_zeros() -> tuple[GraphNetwork, str]:
+    """A network and the name of a weight of which a tenth is not zero, in numbers that float16 holds."""
+    network = tiny.traced()
+    weight = network.tensor("conv2.weight")
+    kept = torch.arange(weight.numel()).reshape(weight.shape) % 10 == 0
+    with torch.no_grad():
+        weight.copy_(weight.half().float() * kept)
+    return network, "conv2.weight"
+
+
+@pytest.mark.parametrize("kind", ["csr", "csr_f16", "block_4x1"])
+def test_what_is_stored_without_its_zeros_is_saved_so_again(kind: str, tmp_path: Path) -> None:
+    network, name = with_zeros()
+    first = save(network, tmp_path / "a.wieldy", formats={name: kind})
+    assert save(load(first), tmp_path / "b.wieldy").read_bytes() == first.read_bytes()
+    assert save(read(first), tmp_path / "c.wieldy").read_bytes() == first.read_bytes()
+    assert set(read(save(load(first), tmp_path / "d.wieldy", formats={})).formats.values()) == {"dense"}
+
+
+def test_a_format_that_would_round_or_saves_nothing_any_more_is_left(tmp_path: Path) -> None:
+    network, name = with_zeros()
+    loaded = load(save(network, tmp_path / "a.wieldy", formats={name: "csr_f16"}))
+    with torch.no_grad():
+        loaded.tensor(name)[0, 0, 0, 0] = 0.1
+    assert read(save(loaded, tmp_path / "b.wieldy")).formats[name] == "csr"
+    with torch.no_grad():
+        loaded.tensor(name).fill_(0.1)
+    assert read(save(loaded, tmp_path / "c.wieldy")).formats[name] == "dense"

@@ -8,7 +8,7 @@ import sample
 from wieldy.assure.equivalence import examine
 from wieldy.core.data import Arrays, Data
 from wieldy.core.errors import DependencyError, StorageError
-from wieldy.core.records import Evidence, RunRecord
+from wieldy.core.records import Evidence, LayerTime, RunRecord
 from wieldy.graph.trace import trace
 from wieldy.package.save import save
 from wieldy.report import page
@@ -280,6 +280,31 @@ def test_operations_are_matched_by_what_the_runtime_fused():
     assert [bar.original_ms for bar in bars] == [t.milliseconds for t in times]
     assert bars[0].package_ms is None
     assert all(bar.package_ms == bar.original_ms and bar.note == "no gain" for bar in bars[1:])
+
+
+def test_operations_that_one_side_runs_together_are_one_bar():
+    def time(milliseconds, *layers):  # type: ignore[no-untyped-def]
+        return LayerTime(layers=layers, kind="Convolution", kernel="jit", milliseconds=milliseconds)
+
+    before = [time(1.0, "a", "relu"), time(2.0, "b"), time(3.0, "c"), time(4.0, "d")]
+    after = [time(0.5, "a", "b"), time(0.25, "relu", "c"), time(5.0, "d"), time(0.1)]
+    bars = pair_times(before, after)
+    assert [(bar.name, bar.original_ms, bar.package_ms) for bar in bars] == [
+        ("a", 6.0, 0.75),
+        ("d", 4.0, 5.0),
+        ("Convolution", None, 0.1),
+    ]
+    assert bars[0].fused == ("relu", "b", "c")
+    assert [bar.note for bar in bars] == ["", "no gain", ""]
+
+
+def test_zeros_that_a_file_leaves_out_are_named(tmp_path):
+    record = sample.full_record()
+    package = record.package.model_copy(update={"zeros": 100_000})
+    text = page.render(record.model_copy(update={"package": package}))
+    assert "Parameters that are not zero" in text
+    assert "74,778" in text
+    assert "Parameters that are not zero" not in page.render(record)
 
 
 def test_layers_are_matched_in_order_and_lost_ones_are_shown():

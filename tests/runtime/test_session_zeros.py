@@ -14,9 +14,11 @@ from planes import VARIANTS, Planes, needs_kernels, zeros_with
 from processes import in_a_process
 
 from wieldy.core.errors import KernelError
+from wieldy.graph.ops import CONV
 from wieldy.kernels import native
 from wieldy.package.save import save
 from wieldy.runtime import zeros as module
+from wieldy.runtime.child import layers
 from wieldy.runtime.engine import core
 from wieldy.runtime.lower import lower
 from wieldy.runtime.session import open as open_package
@@ -51,6 +53,17 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sparse": save(net, folder / "sparse.wieldy", formats=formats),
         "dense": save(net, folder / "dense.wieldy"),
     }
+
+
+@needs_kernels
+def test_the_time_of_a_region_is_told_layer_by_layer(paths: dict[str, Path], all_pay: None) -> None:
+    task = {"sides": [{"path": str(paths["sparse"]), "precision": "f32"}], "threads": 2, "batch": 2}
+    found = layers(task)["layers"]
+    convolutions = {node.layer for node in NET.program().nodes if node.op == CONV and node.stored()}
+    assert convolutions <= {name for row in found for name in row["layers"]}
+    chains = [row for row in found if row["kind"] == "Zeros"]
+    assert sum(len(row["layers"]) for row in chains) == len(NET.blocks)
+    assert all(row["milliseconds"] >= 0 for row in found)
 
 
 @pytest.fixture

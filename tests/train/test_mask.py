@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from wieldy.core.errors import ConfigError
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, Step
 from wieldy.methods.prune.zeros import ZerosConfig, apply, block_scores
 from wieldy.stats.collect import Stats
@@ -111,3 +112,13 @@ def test_rejects_a_network_that_is_not_traced_or_lacks_the_layer() -> None:
     with pytest.raises(ConfigError, match="'conv9' is no layer with weights"):
         Mask(("conv9",)).attach(tiny.traced())
     assert torch.is_grad_enabled()
+
+
+def test_rejects_zeros_in_a_depthwise_layer() -> None:
+    with pytest.raises(ConfigError, match=r"Mask: 0: depthwise convolutions run dense"):
+        Mask(("0",), ZerosConfig()).attach(depthwise())
+    Mask(("0",)).attach(depthwise())
+
+
+def depthwise() -> GraphNetwork:
+    return trace(torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=4)).eval(), torch.zeros(1, 4, 5, 5))

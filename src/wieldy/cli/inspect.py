@@ -34,10 +34,14 @@ def _facts(found: Package, rows: list[LayerRow]) -> list[str]:
     origin = manifest.provenance.original[:12] or "a traced network"
     parameters, macs = sum(row.parameters for row in rows), sum(row.macs for row in rows)
     inputs = ", ".join(f"{card.name} {_shape(card.shape)} {card.dtype}" for card in manifest.inputs)
+    sparse = {kind for kind in manifest.formats.values() if kind != "dense"}
+    zeros = found.zeros_left_out()
+    left_out = f", of which {zeros:,} are zeros that {', '.join(sorted(sparse))} leaves out" if sparse else ""
     return [
         f"{found.path}: sha256 {found.sha256}",
         f"  inputs {inputs}; outputs {', '.join(manifest.outputs)}",
-        f"  {parameters:,} parameters, {macs:,} multiply-accumulates, {found.path.stat().st_size:,} bytes",
+        f"  {parameters:,} parameters{left_out}",
+        f"  {macs:,} multiply-accumulates, {found.path.stat().st_size:,} bytes",
         f"  made by wieldy {manifest.wieldy} from {origin}",
         f"  measured on {', '.join(manifest.tiers) or 'no tier yet'}",
     ]

@@ -67,13 +67,14 @@ def _figures(item: Evidence) -> str:
 
 def record_lines(record: RunRecord) -> list[str]:
     """Return a run's result as text."""
-    share = record.package.parameters / record.original.parameters
+    old, new = record.original, record.package
+    kind = "parameters that are not zero" if new.zeros else "parameters"
     lines = [
         f"{record.verdict.upper()}: {record.title}",
         *(f"  {reason}" for reason in record.reasons),
         *timing_lines(record.timing),
-        f"  parameters {record.original.parameters:,} -> {record.package.parameters:,} ({share:.1%}), "
-        f"bytes {record.original.bytes:,} -> {record.package.bytes:,}",
+        f"  {kind} {old.nonzeros:,} -> {new.nonzeros:,} ({new.nonzeros / old.nonzeros:.1%}), "
+        f"bytes {old.bytes:,} -> {new.bytes:,}",
     ]
     for name, timing in record.switches:
         lines.append(f"  by a switch alone, {name}: {timing.ratio} of the milliseconds")
@@ -93,6 +94,7 @@ def summary(record: RunRecord, folder: str) -> dict[str, Any]:
         "drop_points_low": drop["low"],
         "drop_points_high": drop["high"],
         "parameters_ratio": record.package.parameters / record.original.parameters,
+        "nonzeros_ratio": record.package.nonzeros / record.original.nonzeros,
         "tier": timing.tier,
         "threads": timing.threads,
         "batch": timing.batch,

@@ -45,7 +45,9 @@ def from_package(package: Package) -> GraphNetwork:
         for name, tensor in tensors.items()
         if name not in owned
     }
-    return GraphNetwork(package.program, leaves, loose).eval()
+    network = GraphNetwork(package.program, leaves, loose)
+    network.formats = package.formats
+    return network.eval()
 
 
 def torch_outputs(path: str | Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

@@ -171,6 +171,12 @@ class NetworkCard(Frozen):
     bytes: int
     parameters: int
     macs: int
+    zeros: int = 0  # of the parameters, those that the file leaves out
+
+    @property
+    def nonzeros(self) -> int:
+        """How many parameters the file holds."""
+        return self.parameters - self.zeros
 
 
 class Epoch(Frozen):

@@ -135,6 +135,7 @@ def card(package: Package) -> NetworkCard:
         bytes=package.path.stat().st_size,
         parameters=total_parameters(package.program),
         macs=total_macs(package.program),
+        zeros=package.zeros_left_out(),
     )
 
 

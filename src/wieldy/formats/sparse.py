@@ -112,6 +112,16 @@ class SparseFormat:
             ".gaps": encode_gaps(_gaps(rows.columns, rows.starts)),
         }
 
+    def holds(self, array: NDArray[np.float32]) -> bool:
+        """Whether storing loses nothing: every value is one of the dtype.
+
+        Example:
+            >>> SparseFormat(1, "float16").holds(np.array([[0.1]], np.float32))
+            False
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool((array.astype(self.dtype).astype(array.dtype) == array).all())
+
     def _rounded(self, array: NDArray[np.float32]) -> BlockRows:
         with np.errstate(over="ignore"):
             stored = array.astype(self.dtype)
@@ -133,6 +143,10 @@ class SparseFormat:
     def rows(self, parts: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> BlockRows:
         """Return the block rows from their parts, checked; see `decode`."""
         height, width = (shape[0] if shape else 1), prod(shape[1:])
+        if height * width > LARGEST:
+            raise SchemaError(
+                f"sparse: a tensor may have {LARGEST:,} elements; {shape} has {height * width:,}."
+            )
         values, counts, gaps = (parts[suffix] for suffix in self.suffixes)
         _check_parts(self, values, counts, gaps, -(-height // self.block))
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

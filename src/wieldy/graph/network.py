@@ -44,6 +44,7 @@ class GraphNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.program = program
+        self.formats: Mapping[str, str] = {}  # how the package that this was read from stores tensors
         for path, leaf in leaves.items():
             container, name = self._container(path)
             _free(container, name)

@@ -33,6 +33,18 @@ class Package:
     program: Program
     tensors: Mapping[str, NDArray[Any]]
 
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """How each tensor is stored."""
+        return self.manifest.formats
+
+    def zeros_left_out(self) -> int:
+        """Return how many numbers the file does not hold because they are zero."""
+        sparse = (name for name, kind in self.manifest.formats.items() if kind != "dense")
+        return sum(
+            int(array.size - np.count_nonzero(array)) for array in map(self.tensors.__getitem__, sparse)
+        )
+
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the tensors by name."""
         return self.tensors

@@ -12,8 +12,9 @@ from wieldy.core import digest
 from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.core.files import write_atomic
 from wieldy.core.version import VERSION
-from wieldy.formats import FORMATS
+from wieldy.formats import BY_BLOCK, FORMATS
 from wieldy.formats.dense import DTYPES
+from wieldy.formats.sparse import SparseFormat
 from wieldy.graph.program import Program
 from wieldy.package.archive import wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
@@ -25,6 +26,10 @@ class Saveable(Protocol):
     @property
     def program(self) -> Program:
         """The nodes."""
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """How tensors were stored in the package that it comes from."""
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Return the tensors by name."""
@@ -50,7 +55,8 @@ def save(
         classes: names of the classes in the order of the outputs.
         tiers: instruction tiers on which its speed was measured.
         mean, std: of the normalisation that inputs went through, for whoever uses the package.
-        formats: how tensors are stored, by name, as in `wieldy.formats.FORMATS`; default: dense.
+        formats: how tensors are stored, by name, as in `wieldy.formats.FORMATS`, all others dense; default:
+            as in the package that the network was loaded from, where that is still smaller than dense.
 
     Returns:
         `path`.
@@ -82,7 +88,7 @@ def pack(
 ) -> bytes:
     """Return the bytes that `save` would write."""
     program, arrays = network.program, network.arrays()
-    kinds = _formats(program, formats or {})
+    kinds = _formats(program, _remembered(network, arrays) if formats is None else formats)
     stored: dict[str, NDArray[Any]] = {}
     for name, spec in program.tensors.items():
         array = np.asarray(arrays[name])
@@ -111,6 +117,19 @@ def pack(
     )
     text = manifest.model_dump_json(indent=1)
     return wrap(contents | {MANIFEST: text.encode()})
+
+
+def _remembered(network: Saveable, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Return the formats that a network was loaded with, where they still save bytes and lose no digit."""
+    found = {}
+    for name, kind in network.formats.items():
+        form, array = FORMATS[kind], arrays.get(name)
+        if array is None or not isinstance(form, SparseFormat) or not np.isfinite(array).all():
+            continue
+        exact = kind if form.holds(array) else BY_BLOCK[form.block]
+        if FORMATS[exact].byte_count(array) < array.nbytes:
+            found[name] = exact
+    return found
 
 
 def _formats(program: Program, asked: Mapping[str, str]) -> dict[str, str]:

@@ -37,33 +37,42 @@ def _keyed(rows: Iterable[LayerRow]) -> list[tuple[tuple[str, str, int], LayerRo
 
 
 def pair_times(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[LayerBar]:
-    """Match executed operations by the layers that the runtime fused into them."""
-    rest = list(after)
-    bars = []
-    for time in before:
-        partner = max(rest, key=lambda other: _common(time, other), default=None)
-        if partner is not None and _common(time, partner) > 0:
-            rest.remove(partner)
-        else:
-            partner = None
-        bars.append(_bar(time, partner))
-    return bars + [_bar(None, time) for time in rest]
+    """Match executed operations by the layers that the runtime fused into them.
+
+    Where one side does in one operation what the other does in several, all of them are one bar.
+    """
+    bars, rest = [], list(after)
+    waiting = list(before)
+    while waiting:
+        first, second, layers = [waiting.pop(0)], list[LayerTime](), set[str]()
+        while not layers >= _layers_of(first + second):
+            layers = _layers_of(first + second)
+            second += _taken(rest, layers)
+            first += _taken(waiting, _layers_of(second))
+        bars.append(_bar(first, second))
+    return bars + [_bar([], [time]) for time in rest]
 
 
-def _common(one: LayerTime, other: LayerTime) -> int:
-    return len(set(one.layers) & set(other.layers))
+def _layers_of(times: Iterable[LayerTime]) -> set[str]:
+    return {layer for time in times for layer in time.layers}
 
 
-def _bar(before: LayerTime | None, after: LayerTime | None) -> LayerBar:
-    known = before or after
-    assert known is not None
-    kernels = list(dict.fromkeys(time.kernel for time in (before, after) if time is not None))
-    gain = before is None or after is None or after.milliseconds < NO_GAIN * before.milliseconds
+def _taken(times: list[LayerTime], layers: set[str]) -> list[LayerTime]:
+    """Remove those that have one of the layers, and return them."""
+    found = [time for time in times if layers.intersection(time.layers)]
+    times[:] = [time for time in times if time not in found]
+    return found
+
+
+def _bar(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> LayerBar:
+    known = [*before, *after]
+    names = list(dict.fromkeys(layer for time in known for layer in time.layers)) or [known[0].kind]
+    old, new = (sum(time.milliseconds for time in side) if side else None for side in (before, after))
     return LayerBar(
-        name=known.layers[0] if known.layers else known.kind,
-        kernels=" → ".join(kernels),
-        original_ms=before.milliseconds if before else None,
-        package_ms=after.milliseconds if after else None,
-        note="" if gain else "no gain",
-        fused=known.layers[1:],
+        name=names[0],
+        kernels=" → ".join(dict.fromkeys(time.kernel for time in known)),
+        original_ms=old,
+        package_ms=new,
+        note="no gain" if old is not None and new is not None and new >= NO_GAIN * old else "",
+        fused=tuple(names[1:]),
     )

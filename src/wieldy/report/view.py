@@ -79,10 +79,10 @@ def _tiles(record: RunRecord, metric: MetricNumbers | None) -> list[tuple[str, s
             f"was {milliseconds(timing.original_ms)}, batch {timing.batch}",
         ),
         (
-            "Parameters",
-            change(old.parameters, new.parameters),
+            "Parameters that are not zero" if new.zeros else "Parameters",
+            change(old.nonzeros, new.nonzeros),
             "",
-            f"{old.parameters:,} → {new.parameters:,}",
+            f"{old.nonzeros:,} → {new.nonzeros:,}",
         ),
         ("File", change(old.bytes, new.bytes), "", f"{size(old.bytes)} → {size(new.bytes)}"),
     ]
@@ -248,6 +248,7 @@ def files(record: RunRecord) -> View:
                         else size(card.bytes),
                     ),
                     ("Parameters", f"{card.parameters:,}"),
+                    *([("Of them not zero", f"{card.nonzeros:,}")] if card.zeros else []),
                     ("MACs per example", f"{card.macs:,}"),
                 ],
                 "sha256": card.sha256,

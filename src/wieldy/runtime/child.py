@@ -18,7 +18,7 @@ from wieldy.package.read import read
 from wieldy.runtime.calibrate import calibrate
 from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.lower import lower
-from wieldy.runtime.profile import operation_times, owners_of
+from wieldy.runtime.profile import operation_times, owners_of, region_operations
 from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_pairs
 from wieldy.runtime.zeros import zeros_of
 
@@ -59,16 +59,17 @@ def layers(task: dict[str, Any]) -> dict[str, Any]:
     request = side.request(task["batch"])
     times = operation_times(request)
     owners = owners_of(side.package.program, side.compiled) if side.package else {}
-    layers_found = [
-        {
-            "layers": owners.get(name, [name]),
-            "kind": found.kind,
-            "kernel": found.kernel,
-            "milliseconds": found.milliseconds,
-        }
-        for name, found in times.items()
-    ]
-    return {"layers": layers_found}
+    parts = {name: [(owners.get(name, [name]), found)] for name, found in times.items()}
+    if side.package and side.zeros:
+        program, tensors = side.package.program, side.package.tensors
+        parts |= region_operations(program, tensors, side.zeros, task["batch"], times)
+    return {
+        "layers": [
+            {"layers": layers, "kind": found.kind, "kernel": found.kernel, "milliseconds": found.milliseconds}
+            for name in times
+            for layers, found in parts[name]
+        ]
+    }
 
 
 class Side:

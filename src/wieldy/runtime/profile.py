@@ -109,6 +109,34 @@ def region_times(
     return chains, float(np.median(loads)) if loads else 0.0
 
 
+def region_operations(
+    program: Program,
+    arrays: Mapping[str, NDArray[Any]],
+    zeros: Zeros,
+    batch: int,
+    times: Mapping[str, Operation],
+) -> dict[str, list[tuple[list[str], Operation]]]:
+    """Return, for each region among the executed operations, its chains with their layers and times.
+
+    A last entry without layers is what is left of the region's own counter: copies in and out, poolings.
+    """
+    chains, _ = region_times(program, arrays, zeros)
+    found = {}
+    for region in sparse_regions(program, zeros):
+        name, members = region.nodes[-1].name, {node.name for node in region.nodes}
+        inside = [chain for chain in chains if chain.layers[0][0].name in members]
+        parts = [
+            (
+                [node.layer for node, _ in chain.layers],
+                Operation("Zeros", zeros.variant, batch * chain.milliseconds),
+            )
+            for chain in inside
+        ]
+        rest = times[name].milliseconds - sum(operation.milliseconds for _, operation in parts)
+        found[name] = [*parts, ([], Operation("Region", "copies and poolings", max(0.0, rest)))]
+    return found
+
+
 def _whole_chains(
     work: Sequence[tuple[str, ...]], times: NDArray[np.float64]
 ) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -12,7 +12,7 @@ from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.methods.contract import Hook, Step
-from wieldy.methods.prune.zeros import ZerosConfig, apply, weighted
+from wieldy.methods.prune.zeros import DEPTHWISE, ZerosConfig, apply, is_depthwise, weighted
 from wieldy.stats.collect import Stats
 
 
@@ -36,8 +36,8 @@ class Mask(Hook):
         schedule: when.
 
     Raises:
-        ConfigError: the schedule ends before it begins, or, from `attach`, the network is not traced or
-            lacks a layer.
+        ConfigError: the schedule ends before it begins, or, from `attach`, the network is not traced,
+            lacks a layer, or is to lose weights of a depthwise one.
     """
 
     def __init__(
@@ -55,7 +55,14 @@ class Mask(Hook):
 
     def attach(self, network: nn.Module) -> None:
         """Note which weights are zero."""
-        self._note(need_traced(network, "Mask"))
+        traced = need_traced(network, "Mask")
+        if self.config is not None:
+            for node in weighted(traced, self.layers):
+                if is_depthwise(traced, node):
+                    raise ConfigError(
+                        f"Mask: {node.layer}: {DEPTHWISE}. Leave it out; `sparse_layers` names the rest."
+                    )
+        self._note(traced)
 
     def after_step(self, step: Step) -> None:
         """Let more weights become zero if it is time, and put those back that the optimiser moved."""
