@@ -70,7 +70,7 @@ void clear_around(const Run& run, const Planes& planes, int channel_begin, int c
     if (!planes.lead) return;
     for (int c = channel_begin; c < channel_end; ++c)
         std::fill(channel(run, planes, c) + positions_of(planes), channel(run, planes, c + 1), 0.0f);
-    if (channel_begin == 0) std::fill_n(channel(run, planes, 0) - planes.lead, planes.lead, 0.0f);
+    if (channel_begin == 0 && channel_end > 0) std::fill_n(channel(run, planes, 0) - planes.lead, planes.lead, 0.0f);
 }
 
 void clear_around(const Run& run, const Planes& planes, const Part& part) {
@@ -128,7 +128,8 @@ void split_phase(const Run& run, const Split& step, int phase, const float* sour
         const int right = std::min(from.width, span.end - y * from.pitch);
         if (y % step.stride_y != first[0] || left >= right) continue;
         const int begin = count(left - first[1], step.stride_x), end = count(right - first[1], step.stride_x);
-        const int rest = right == from.width ? to.pitch - end : 0;
+        const int row_end = y / step.stride_y == to.height - 1 ? to.width : to.pitch;  // clear_around does the last
+        const int rest = right == from.width ? row_end - end : 0;
         const int in = y * from.pitch + begin * step.stride_x + first[1];
         const int out = y / step.stride_y * to.pitch + begin;
         each_channel([&](const float* plane, float* split) {
