@@ -19,7 +19,7 @@ from wieldy.graph.trace import trace
 
 def rebuilt(network: GraphNetwork) -> GraphNetwork:
     program = Program.from_json(network.program.to_json())
-    return from_package(SimpleNamespace(program=program, tensors=network.arrays()))
+    return from_package(SimpleNamespace(program=program, tensors=network.arrays(), formats={}))
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
