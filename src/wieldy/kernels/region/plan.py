@@ -155,13 +155,13 @@ class _Planner:
         for split in chain.before:
             steps += self._split(split, chain)
             self.work.append(tuple(op.target for op in chain.ops if op.source == split.source)[:1])
-        tiled = tiling.tiles >= self.threads
-        row_tasks = 1 if tiled else self.threads * TASKS_PER_THREAD // tiling.tiles
+        tile_tasks, row_tasks = self.threads, 1
+        if not chain.tiled:
+            tile_tasks, row_tasks = tiling.tiles, self.threads * TASKS_PER_THREAD // tiling.tiles
         for op in chain.ops:
             members.append(self._product(op, chain, tiling, row_tasks))
             members += [self._split(split, chain) for split in chain.inside if split.source == op.target]
         self.work.append(tuple(op.target for op in chain.ops))
-        tile_tasks = self.threads if tiled else tiling.tiles
         return [
             *steps, CHAIN, len(members), tiling.positions, tile_tasks, row_tasks,
             self.scratch, self.scratch_floats, *(field for member in members for field in member),
@@ -191,10 +191,8 @@ class _Planner:
     def _product(self, op: Op, chain: Chain, tiling: Tiling, row_tasks: int) -> list[int]:
         assert isinstance(op, Conv)
         split = split_read(op, chain)
-        target, source, read = self.places[op.target], self.places[split or op.source], PLAIN
-        if split:
-            read = split.phases
-        shifts = self._shifts(op, source, read)
+        target, source = self.places[op.target], self.places[split or op.source]
+        shifts = self._shifts(op, source, split.phases if split else PLAIN)
         packed = pack(op, shifts, self._parts(op, source, tiling.positions, len(shifts)))
         bias = np.zeros(-(-op.channels // 8) * 8, np.float32)
         bias[: op.channels] = op.bias

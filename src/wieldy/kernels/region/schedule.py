@@ -37,6 +37,7 @@ class Chain:
 
     Attributes:
         tiling: of convolutions; None for what else there is.
+        tiled: whether threads take tiles of their own, so that each goes through all operations.
         uses: the splits that the operations read.
         before: those of them that are made by steps of their own, before the chain.
         inside: splits of values that are made here, tile by tile.
@@ -45,6 +46,7 @@ class Chain:
 
     ops: tuple[Op, ...]
     tiling: Tiling | None
+    tiled: bool
     uses: tuple[Split, ...]
     before: tuple[Split, ...]
     inside: tuple[Split, ...]
@@ -90,6 +92,7 @@ def schedule(
             Chain(
                 tuple(group),
                 tiling(first) if isinstance(first := group[0], Conv) else None,
+                tiled[number],
                 tuple(splits[key] for key in keys),
                 tuple(splits[key] for key in keys if key not in ready),
                 tuple(splits[key] for key, of in inside.items() if of == number),
@@ -114,7 +117,6 @@ def _splits(ops: Iterable[Op]) -> dict[tuple[str, Pair], Split]:
 
 
 def _tiled(group: Sequence[Op], tiling: Callable[[Conv], Tiling], threads: int) -> bool:
-    """Return whether threads take tiles of their own, so that each goes through all operations."""
     first = group[0]
     return isinstance(first, Conv) and tiling(first).tiles >= threads
 

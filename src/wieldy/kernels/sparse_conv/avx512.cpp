@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kLanes = 16;
 constexpr int kTapsFetched = 3;
+constexpr int kValuesAhead = 512;  // the hardware's own fetching stops at the end of each page
 
 // Where the sums of channels begin: at the parts before, or at the residual, or (null) at zeros.
 struct Begin {
@@ -108,6 +109,7 @@ void blocks(const Product& p, const Share& share, int part, int position) {
             for (int b = B; b < 2 * B; ++b) fetch_tile<V>(out + b * p.stride);
         const float* values = p.values + static_cast<std::int64_t>(starts[block]) * B;
         for (int i = starts[block]; i < starts[block + 1]; ++i, values += B) {
+            _mm_prefetch(reinterpret_cast<const char*>(values + kValuesAhead), _MM_HINT_T0);
             __m512 x[V];
             for (int v = 0; v < V; ++v) x[v] = _mm512_loadu_ps(in + p.offsets[i] + v * kLanes);
             for (int b = 0; b < B; ++b) {
