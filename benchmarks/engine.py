@@ -77,9 +77,15 @@ def measure_row(point: Point) -> dict[str, object]:
     best = min(timings, key=lambda name: timings[name].original_ms)
     row = dict(zip(KEY, point, strict=True)) | speedup("speedup", timings["fp32"].ratio)
     row |= {"best_dense": best} | speedup("speedup_over_best", timings[best].ratio)
-    row |= {"ours_ms": timings["fp32"].small_ms}
+    row |= {"ours_ms": timings["fp32"].small_ms, "commit": commit()}
     row |= {f"{name}_ms": timings[name].original_ms if name in timings else None for name in DENSE}
     return row | (onnxruntime(point, package) if tier == available_tiers()[-1] else {})
+
+
+def commit() -> str:
+    """Return the commit that is measured."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def onnxruntime(point: Point, package: Path) -> dict[str, object]:
