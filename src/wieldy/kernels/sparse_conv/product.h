@@ -5,8 +5,8 @@
 // Activations are padded planes of one pitch, so a tap of a convolution is a shift, and the planner turns
 // kernel, stride, dilation, groups and padding into offsets. A row block is 1, 4 or 8 output channels that
 // share their offsets; an entry has one value for each. Inputs are cut into parts whose tiles fit a core's
-// first cache; the partial sums of a tile wait in `out`. Positions are computed in whole vectors: `out` has
-// room for `positions` rounded up to 16, and for channels up to whole row blocks.
+// first cache; the partial sums of a tile wait in `out`. Positions are computed in whole vectors, so `out` has
+// room for whole tiles, and for channels up to whole row blocks.
 #pragma once
 
 #include <cstdint>
