@@ -17,6 +17,10 @@ def tiling_of(sizes: dict[str, Size]):  # type: ignore[no-untyped-def]
     return lambda conv: Tiling(TILE, -(-sizes[conv.target].height * sizes[conv.target].width // TILE))
 
 
+def sizes_of_arrays(inputs):  # type: ignore[no-untyped-def]
+    return {name: Size(*array.shape[1:]) for name, array in inputs.items()}
+
+
 def chains_of(sizes: dict[str, Size], ops: list[Op], outputs: list[str], threads: int = 2):  # type: ignore[no-untyped-def]
     known = sizes_of(sizes, ops)
     return schedule(ops, known, outputs, tiling_of(known), threads)
@@ -26,8 +30,7 @@ def chains_of(sizes: dict[str, Size], ops: list[Op], outputs: list[str], threads
 @given(region=regions(), threads=st.integers(1, 4))
 def test_what_an_operation_needs_is_made_before_it(region, threads):  # type: ignore[no-untyped-def]
     inputs, ops, outputs = region
-    known = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-    chains = chains_of(known, ops, outputs, threads)
+    chains = chains_of(sizes_of_arrays(inputs), ops, outputs, threads)
     assert sorted(op.target for chain in chains for op in chain.ops) == sorted(op.target for op in ops)
     values, splits = set(inputs), set()
     for chain in chains:
@@ -49,8 +52,7 @@ def test_what_an_operation_needs_is_made_before_it(region, threads):  # type: ig
 @given(region=regions(), threads=st.integers(1, 4))
 def test_a_local_value_is_read_by_its_own_chain_alone(region, threads):  # type: ignore[no-untyped-def]
     inputs, ops, outputs = region
-    known = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-    chains = chains_of(known, ops, outputs, threads)
+    chains = chains_of(sizes_of_arrays(inputs), ops, outputs, threads)
     for chain in chains:
         others = {name for other in chains if other is not chain for op in other.ops for name in reads(op)}
         others |= {split.source for other in chains for split in other.before}

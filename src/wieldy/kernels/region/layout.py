@@ -128,6 +128,10 @@ class Geometry:
         return max(width + self._margins[height, width].columns
                    for height, width in self._margins if self._root((height, width)) == root)  # fmt: skip
 
+    def positions(self, resolution: Resolution) -> int:
+        """Return the floats from the first pixel of a plane to the last, with what lies between rows."""
+        return (resolution[0] - 1) * self.pitch(resolution) + resolution[1]
+
     def planes(self, resolution: Resolution, channels: int, *, zeros: bool) -> Planes:
         """Return planes at place 0, with zeros around the pixels or not.
 
@@ -136,8 +140,7 @@ class Geometry:
         height, width = resolution
         pitch, around = self.pitch(resolution), self._margins[resolution]
         past = around.rows * pitch + around.columns
-        pixels = (height - 1) * pitch + width
-        vectors = -(-(pixels + max(past, pitch - width)) // LANES)
+        vectors = -(-(self.positions(resolution) + max(past, pitch - width)) // LANES)
         lead = -(-past // LANES) * LANES if zeros else 0
         return Planes(0, channels, height, width, pitch, (vectors | 1) * LANES, lead)
 

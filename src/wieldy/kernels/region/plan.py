@@ -10,6 +10,7 @@ from wieldy.core.errors import SchemaError
 from wieldy.kernels import balance
 from wieldy.kernels.check import LARGEST
 from wieldy.kernels.region.layout import (
+    CHANNELS,
     LANES,
     Geometry,
     Planes,
@@ -106,8 +107,7 @@ class _Planner:
 
     def _tiling(self, conv: Conv) -> Tiling:
         size = self.sizes[conv.target]
-        pixels = (size.height - 1) * self.geometry.pitch((size.height, size.width)) + size.width
-        vectors = -(-pixels // LANES)
+        vectors = -(-self.geometry.positions((size.height, size.width)) // LANES)
         tuning = TUNING[self.variant, conv.block]
         tiles = max(1, round(vectors * LANES / tuning.tile))
         if tiles > 1 or vectors * LANES >= self.threads * tuning.least:
@@ -194,7 +194,7 @@ class _Planner:
         target, source = self.places[op.target], self.places[split or op.source]
         shifts = self._shifts(op, source, split.phases if split else PLAIN)
         packed = pack(op, shifts, self._parts(op, source, tiling.positions, len(shifts)))
-        bias = np.zeros(-(-op.channels // 8) * 8, np.float32)
+        bias = np.zeros(-(-op.channels // CHANNELS) * CHANNELS, np.float32)
         bias[: op.channels] = op.bias
         cuts = self._index(balance.cuts(np.diff(op.starts), row_tasks))
         local = (split is None and op.source in chain.local) * LOCAL_FROM
@@ -232,7 +232,7 @@ class _Planner:
             return -1
         resolution = (planes.height, planes.width)
         if resolution not in self.masks:
-            pixels = (planes.height - 1) * planes.pitch + planes.width
+            pixels = self.geometry.positions(resolution)
             at = np.arange(-(-pixels // 32) * 32)
             bits = np.packbits((at % planes.pitch < planes.width) & (at < pixels), bitorder="little")
             self.masks[resolution] = self._index(bits.view(np.int32))

@@ -2,25 +2,13 @@
 // multiplied. A block of 8 rows that share a pattern runs as two halves.
 #include <immintrin.h>
 
-#include "product.h"
+#include "begin.h"
 
 namespace wieldy {
 namespace {
 
 constexpr int kLanes = 8;
 constexpr int kTapsFetched = 3;
-
-// Where the sums of channels begin: at the parts before, or at the residual, or (null) at zeros.
-struct Begin {
-    const float* from;
-    std::int64_t stride;
-
-    Begin(const Product& p, int part, int channel, int position)
-        : from(part ? p.out : p.residual), stride(part ? p.stride : p.residual_stride) {
-        if (from) from += channel * stride + position;
-    }
-    const float* of(int channel) const { return from ? from + channel * stride : nullptr; }
-};
 
 // All bits of the positions from `position` on that hold pixels.
 inline __m256 pixels(const Product& p, int position) {

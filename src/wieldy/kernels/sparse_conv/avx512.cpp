@@ -2,7 +2,7 @@
 // latency of a multiply-add and to spread the broadcast. Rows that share a pattern take 24.
 #include <immintrin.h>
 
-#include "product.h"
+#include "begin.h"
 
 namespace wieldy {
 namespace {
@@ -10,18 +10,6 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kTapsFetched = 3;
 constexpr int kValuesAhead = 512;  // the hardware's own fetching stops at the end of each page
-
-// Where the sums of channels begin: at the parts before, or at the residual, or (null) at zeros.
-struct Begin {
-    const float* from;
-    std::int64_t stride;
-
-    Begin(const Product& p, int part, int channel, int position)
-        : from(part ? p.out : p.residual), stride(part ? p.stride : p.residual_stride) {
-        if (from) from += channel * stride + position;
-    }
-    const float* of(int channel) const { return from ? from + channel * stride : nullptr; }
-};
 
 // The positions of V vectors that hold pixels.
 template <int V>
