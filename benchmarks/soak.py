@@ -2,20 +2,26 @@
 
     python benchmarks/soak.py [--minutes 10] [--out benchmarks/results]
 
-Resident memory is sampled every second once all is warm. Its drift is the slope of the least-squares line
-times the duration, over the mean. Every output must equal, bit for bit, that of the same input alone. Leaves
-with 1 where memory grows by more than 1 % or an output differs. Writes soak.json.
+It runs twice for that long: alone, and beside processes that take the cores away again and again, since what
+waits for a thread that does not come must not pile up. Resident memory is sampled every second once all is
+warm. Its drift is the slope of the least-squares line times the duration, over the mean. Every output must
+equal, bit for bit, that of the same input alone. Leaves with 1 where memory grows by more than 1 % or an output
+differs. Writes soak.json.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +44,16 @@ ALLOWED_PERCENT = 1.0
 SIDE = 64
 WIDTH = 0.5
 KEPT = 0.05  # of the weights
+RIVALS = 3
+RIVAL = """
+import random, sys, time
+draw = random.Random(int(sys.argv[1]))
+while True:
+    end = time.monotonic() + draw.uniform(0.5, 4)
+    while time.monotonic() < end:
+        pass
+    time.sleep(draw.uniform(0, 1))
+"""
 
 
 def main() -> int:
@@ -50,10 +66,19 @@ def main() -> int:
         run = open_package(write_package(Path(folder)))
     if run._zeros is None:
         sys.exit("soak: no layer of this package runs by its zeros here, so there is nothing to soak.")
-    result = {"environment": environment(usable_cores()), **soak(run, asked.minutes)}
+    load = Load(run)
+    runs = {"alone": soak(load, asked.minutes)}
+    with rivals(RIVALS):
+        runs["beside"] = soak(load, asked.minutes)
+    result = {"environment": environment(usable_cores()), "rivals": RIVALS, "minutes": asked.minutes, **runs}
     print(json.dumps(result, indent=1))
     write_atomic(prepared(asked.out) / "soak.json", (json.dumps(result, indent=1) + "\n").encode())
-    return int(result["drift_percent"] > ALLOWED_PERCENT or not result["outputs_equal"])
+    return int(not all(map(is_sound, runs.values())))
+
+
+def is_sound(result: dict[str, Any]) -> bool:
+    """Whether memory stayed where it was, and every output was right."""
+    return bool(result["drift_percent"] <= ALLOWED_PERCENT and result["outputs_equal"])
 
 
 def write_package(folder: Path) -> Path:
@@ -79,6 +104,11 @@ class Load:
         ]
         self.alone = [run(x) for x in self.inputs]
         self.stop = threading.Event()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count anew."""
+        self.stop.clear()
         self.requests = [0] * THREADS
         self.equal = [True] * THREADS
 
@@ -91,9 +121,19 @@ class Load:
             self.requests[thread] += 1
 
 
-def soak(run: Session, minutes: float) -> dict[str, object]:
+@contextmanager
+def rivals(count: int) -> Iterator[None]:
+    """Run processes that compute for a while, sleep for a while, and so on."""
+    with ExitStack() as stack:
+        for seed in range(count):
+            rival = stack.enter_context(subprocess.Popen([sys.executable, "-c", RIVAL, str(seed)]))
+            stack.callback(rival.kill)
+        yield
+
+
+def soak(load: Load, minutes: float) -> dict[str, Any]:
     """Return what memory did."""
-    load = Load(run)
+    load.begin()
     with ThreadPoolExecutor(THREADS) as pool:
         workers = [pool.submit(load.work, thread) for thread in range(THREADS)]
         try:
@@ -104,7 +144,6 @@ def soak(run: Session, minutes: float) -> dict[str, object]:
     for worker in workers:
         worker.result()
     return {
-        "minutes": minutes,
         "requests": sum(load.requests),
         "rss_first_mb": samples[0],
         "rss_last_mb": samples[-1],

@@ -22,10 +22,10 @@ private:
     T begin_, end_;
 };
 
-struct static_partitioner {};
+struct simple_partitioner {};
 
 template <class T, class Body>
-void parallel_for(const blocked_range<T>& range, const Body& body, const static_partitioner&) {
+void parallel_for(const blocked_range<T>& range, const Body& body, const simple_partitioner&) {
     std::vector<std::thread> threads;
     const T count = range.end() - range.begin(), tasks = concurrency();
     for (T k = 0; k < tasks; ++k)
