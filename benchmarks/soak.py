@@ -5,8 +5,8 @@
 It runs twice for that long: alone, and beside processes that take the cores away again and again, since what
 waits for a thread that does not come must not pile up. Resident memory is sampled every second once all is
 warm. Its drift is the slope of the least-squares line times the duration, over the mean. Every output must
-equal, bit for bit, that of the same input alone. Leaves with 1 where memory grows by more than 1 % or an output
-differs. Writes soak.json.
+equal, bit for bit, that of the same input alone. Leaves with 1 where memory grows by more than 1 % or an
+output differs. Writes soak.json.
 """
 
 import argparse
