@@ -1,5 +1,6 @@
 """Random operations for the compiled kernels, and runs of them between canaries."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,16 +112,21 @@ def run_region(
     variant: str,
     threads: int = 1,
     repeats: int = 2,
+    channels_last: Collection[str] = (),
 ) -> list[Array]:
     """Plan and run a region with canaries around all that it reads and writes, and return its outputs.
 
     It runs more than once in the same workspace: what a run leaves behind must not show in the next.
+    What is named in `channels_last` crosses its edge that way; here it always comes and goes channels first.
     """
     sizes = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-    plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads)
+    plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads, channels_last=channels_last)
+    laid_out = [
+        array.transpose(0, 2, 3, 1) if name in channels_last else array for name, array in inputs.items()
+    ]
     examples = len(next(iter(inputs.values())))
-    read = [guarded(array) for array in (plan.steps, plan.indices, plan.values, *inputs.values())]
-    empty = [np.full((examples, s.channels, s.height, s.width), np.nan, np.float32) for s in plan.outputs]
+    read = [guarded(array) for array in (plan.steps, plan.indices, plan.values, *laid_out)]
+    empty = [np.full((examples, *shape), np.nan, np.float32) for shape in plan.outputs]
     written = [guarded(array) for array in empty]
     before = [whole.tobytes() for _, whole in read]
     for view, _ in read:
@@ -131,4 +137,7 @@ def run_region(
     assert [whole.tobytes() for _, whole in read] == before, "the kernel wrote to what it reads"
     for _, whole in written:
         assert np.isnan([whole[:GUARD], whole[-GUARD:]]).all(), "the kernel wrote past an output"
-    return found
+    return [
+        array.transpose(0, 3, 1, 2) if name in channels_last else array
+        for name, array in zip(outputs, found, strict=True)
+    ]

@@ -111,12 +111,13 @@ def write_regions(path: Path, variant: str) -> None:
 
         @seed(0)
         @settings(max_examples=REGIONS, deadline=None, database=None, phases=[Phase.generate])
-        @given(region=regions(), threads=st.integers(2, 4))
-        def write_region(region, threads) -> None:  # type: ignore[no-untyped-def]
+        @given(region=regions(), threads=st.integers(2, 4), turned=st.booleans())
+        def write_region(region, threads, turned) -> None:  # type: ignore[no-untyped-def]
             inputs, ops, outputs = region
+            last = (*inputs, *outputs) if turned else ()
             sizes = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-            plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads)
-            results = [size.channels * size.height * size.width for size in plan.outputs]
+            plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads, channels_last=last)
+            results = [int(np.prod(shape)) for shape in plan.outputs]
             write(np.array([threads, plan.workspace_floats, len(inputs), *results], np.int64))
             for array in (plan.steps, plan.indices, plan.values, *(array[0] for array in inputs.values())):
                 write(array)

@@ -15,6 +15,7 @@ from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.fuse import affine
+from wieldy.runtime.layouts import channels_last
 from wieldy.runtime.lower_zeros import (
     Zeros,
     clamps_of_linears,
@@ -70,12 +71,14 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
         parameters.append(ops.parameter(shape, np.float32, name=name))
         values[name] = parameters[-1].output(0)
     regions = sparse_regions(program, zeros) if zeros else []
+    inside = {node.name for region in regions for node in region.nodes}
     clamps = clamps_of_linears(program, zeros) if zeros else {}
     for unit in contracted_order(program, regions):
         if isinstance(unit, Region):
             assert zeros is not None
             _check_shapes(unit.nodes, values, arrays, ops, batch)
-            values |= lower_region(unit, program, values, arrays, batch, zeros)
+            last = channels_last(program, unit, inside)
+            values |= lower_region(unit, program, values, arrays, batch, zeros, last)
             continue
         if zeros and is_sparse_linear(unit, zeros):
             clamp = clamps.get(unit.name)

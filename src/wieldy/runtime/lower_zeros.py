@@ -1,6 +1,6 @@
 """Lowering the layers that run by their zeros: regions and linear layers as operations of our own."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from wieldy.runtime.fuse import CLAMPS, Weights, can_run, fuse_region
 from wieldy.runtime.regions import Region, find_regions
 
 Arrays = Mapping[str, NDArray[Any]]
+LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # where channels go
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,48 @@ def sparse_regions(program: Program, zeros: Zeros) -> list[Region]:
 
 
 def lower_region(
-    region: Region, program: Program, values: Mapping[str, Any], arrays: Arrays, batch: int, zeros: Zeros
+    region: Region,
+    program: Program,
+    values: Mapping[str, Any],
+    arrays: Arrays,
+    batch: int,
+    zeros: Zeros,
+    last: Collection[str],
 ) -> dict[str, Any]:
-    """Return the values that a region hands out."""
+    """Return the values that a region hands out; those of `last` cross its edge with channels last."""
+    ops = openvino().opset15
     fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
-    plan = plan_region(fused.inputs, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads)
-    constants = [openvino().opset15.constant(array) for array in (plan.steps, plan.indices, plan.values)]
-    shapes = [size for of in plan.outputs for size in (batch, of.channels, of.height, of.width)]
+    handed = list(zip(region.outputs(program), fused.outputs, strict=True))
+    plain = {value for name, value in handed if name not in last}  # a value may be handed out by two names
+    last = {*last, *fused.outputs} - plain
+    plan = plan_region(
+        fused.inputs, fused.ops, fused.outputs,
+        variant=zeros.variant, threads=zeros.threads, channels_last=last,
+    )  # fmt: skip
+    constants = [ops.constant(array).output(0) for array in (plan.steps, plan.indices, plan.values)]
     made = extension_ops().create(
         "Region",
-        [*(values[name] for name in fused.inputs), *(constant.output(0) for constant in constants)],
-        {"shapes": shapes, "variant": plan.variant, "workspace_floats": plan.workspace_floats},
+        [
+            *(_turned(values[name], LAST) if name in last else values[name] for name in fused.inputs),
+            *constants,
+        ],
+        {
+            "shapes": [size for shape in plan.outputs for size in (batch, *shape)],
+            "variant": plan.variant,
+            "workspace_floats": plan.workspace_floats,
+        },
     )
     made.set_friendly_name(region.nodes[-1].name)
-    return {name: made.output(index) for index, name in enumerate(region.outputs(program))}
+    return {
+        name: _turned(made.output(index), FIRST) if value in last else made.output(index)
+        for index, (name, value) in enumerate(handed)
+    }
+
+
+def _turned(value: Any, order: tuple[int, ...]) -> Any:
+    """Return a value with its axes in another order; OpenVINO makes one with its own change of layout."""
+    ops = openvino().opset15
+    return ops.transpose(value, ops.constant(np.array(order, np.int64))).output(0)
 
 
 def is_sparse_linear(node: Node, zeros: Zeros) -> bool:

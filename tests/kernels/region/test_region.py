@@ -19,12 +19,11 @@ pytestmark = [needs_kernels, every_variant]
 
 
 def assert_equal_to_one_after_the_other(  # type: ignore[no-untyped-def]
-    inputs, ops, outputs, variant, threads=1
+    inputs, ops, outputs, variant, threads=1, channels_last=()
 ) -> None:
     expected = computed(inputs, ops)
-    for name, found in zip(
-        outputs, run_region(inputs, ops, outputs, variant=variant, threads=threads), strict=True
-    ):
+    results = run_region(inputs, ops, outputs, variant=variant, threads=threads, channels_last=channels_last)
+    for name, found in zip(outputs, results, strict=True):
         np.testing.assert_array_equal(
             found, expected[name], err_msg=f"{name} of {describe(ops)}", strict=True
         )
@@ -32,9 +31,11 @@ def assert_equal_to_one_after_the_other(  # type: ignore[no-untyped-def]
 
 def test_any_region_gives_what_one_operation_after_the_other_gives(variant):  # type: ignore[no-untyped-def]
     @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(region=regions(), threads=st.integers(1, 3))
-    def check(region, threads) -> None:  # type: ignore[no-untyped-def]
-        assert_equal_to_one_after_the_other(*region, variant, threads)
+    @given(region=regions(), threads=st.integers(1, 3), data=st.data())
+    def check(region, threads, data) -> None:  # type: ignore[no-untyped-def]
+        inputs, _, outputs = region
+        last = data.draw(st.sets(st.sampled_from([*inputs, *outputs])))
+        assert_equal_to_one_after_the_other(*region, variant, threads, last)
 
     check()
 

@@ -79,28 +79,50 @@ void clear_around(const Run& run, const Planes& planes, const Part& part) {
     if (part.row_end == planes.height) clear_around(run, planes, part.channel_begin, part.channel_end);
 }
 
+// Visit one row of a plane and of a tensor, channel by channel, or pixel by pixel where the channels of the tensor
+// lie next to each other: then as many as share a line of the cache. `copy` takes the pixel of the plane, that of
+// the tensor, and how many pixels follow in both.
+template <class Copy>
+void each_row(const Planes& planes, const Part& part, bool channels_last, const Copy& copy) {
+    constexpr int together = 16;
+    const std::int64_t width = planes.width, channels = planes.channels;
+    for (int y = part.row_begin; y < part.row_end; ++y) {
+        const std::int64_t row = std::int64_t{y} * planes.pitch;
+        if (!channels_last) {
+            for (int c = part.channel_begin; c < part.channel_end; ++c)
+                copy(c * std::int64_t{planes.stride} + row, (c * std::int64_t{planes.height} + y) * width, planes.width);
+            continue;
+        }
+        for (int begin = part.channel_begin; begin < part.channel_end; begin += together)
+            for (int x = 0, end = std::min(begin + together, part.channel_end); x < width; ++x)
+                for (int c = begin; c < end; ++c)
+                    copy(c * std::int64_t{planes.stride} + row + x, (y * width + x) * channels + c, 1);
+    }
+}
+
 void load(const Run& run, const Load& step) {
-    const Planes& to = step.to;
-    parallel_parts(to, [&](const Part& part) {
+    const float* __restrict in = run.inputs[step.input];
+    float* __restrict out = run.workspace + step.to.begin;
+    parallel_parts(step.to, [&](const Part& part) {
+        each_row(step.to, part, step.channels_last, [&](std::int64_t plane, std::int64_t tensor, int count) {
+            if (count == 1) out[plane] = in[tensor];
+            else std::memcpy(out + plane, in + tensor, sizeof(float) * count);
+        });
         for (int c = part.channel_begin; c < part.channel_end; ++c)
-            for (int y = part.row_begin; y < part.row_end; ++y) {
-                float* row = channel(run, to, c) + y * to.pitch;
-                const float* in = run.inputs[step.input] + (std::int64_t{c} * to.height + y) * to.width;
-                std::memcpy(row, in, sizeof(float) * to.width);
-                clear_gap(row, to);
-            }
-        clear_around(run, to, part);
+            for (int y = part.row_begin; y < part.row_end; ++y)
+                clear_gap(channel(run, step.to, c) + y * step.to.pitch, step.to);
+        clear_around(run, step.to, part);
     });
 }
 
 void store(const Run& run, const Store& step) {
-    const Planes& from = step.from;
-    parallel_parts(from, [&](const Part& part) {
-        for (int c = part.channel_begin; c < part.channel_end; ++c)
-            for (int y = part.row_begin; y < part.row_end; ++y) {
-                float* out = run.outputs[step.output] + (std::int64_t{c} * from.height + y) * from.width;
-                std::memcpy(out, channel(run, from, c) + y * from.pitch, sizeof(float) * from.width);
-            }
+    const float* __restrict in = run.workspace + step.from.begin;
+    float* __restrict out = run.outputs[step.output];
+    parallel_parts(step.from, [&](const Part& part) {
+        each_row(step.from, part, step.channels_last, [&](std::int64_t plane, std::int64_t tensor, int count) {
+            if (count == 1) out[tensor] = in[plane];
+            else std::memcpy(out + tensor, in + plane, sizeof(float) * count);
+        });
     });
 }
 

@@ -85,7 +85,7 @@ class RegionPlan:
         indices: (n,) int32.
         values: (n,) float32.
         workspace_floats: what one call needs.
-        outputs: sizes, in the order asked for.
+        outputs: their shapes after the batch, in the order asked for.
         work: for each step, the targets of the operations that it is for; none for loads and stores.
     """
 
@@ -93,6 +93,6 @@ class RegionPlan:
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
     workspace_floats: int
-    outputs: tuple[Size, ...]
+    outputs: tuple[tuple[int, int, int], ...]
     variant: str
     work: tuple[tuple[str, ...], ...]

@@ -1,6 +1,6 @@
 """From the operations of a region to what the executor reads: places, shifts, parts and shares of work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -69,10 +69,19 @@ def sizes_of(inputs: Mapping[str, Size], ops: Sequence[Op]) -> dict[str, Size]:
 
 
 def plan_region(
-    inputs: Mapping[str, Size], ops: Sequence[Op], outputs: Sequence[str], *, variant: str, threads: int
+    inputs: Mapping[str, Size],
+    ops: Sequence[Op],
+    outputs: Sequence[str],
+    *,
+    variant: str,
+    threads: int,
+    channels_last: Collection[str] = (),
 ) -> RegionPlan:
-    """Lay out a region for a variant and a number of threads."""
-    return _Planner(inputs, ops, outputs, variant, threads).plan()
+    """Lay out a region for a variant and a number of threads.
+
+    `channels_last`: inputs and outputs that are (batch, height, width, channels) instead of channels first.
+    """
+    return _Planner(inputs, ops, outputs, variant, threads).plan(channels_last)
 
 
 class _Planner:
@@ -123,11 +132,11 @@ class _Planner:
         self.values.append(values.astype(np.float32).ravel())
         return sum(map(len, self.values)) - values.size
 
-    def plan(self) -> RegionPlan:
+    def plan(self, channels_last: Collection[str]) -> RegionPlan:
         """Write all steps."""
         steps: list[int] = []
         for number, name in enumerate(self.inputs):
-            steps += [LOAD, number, *astuple(self.places[name])]
+            steps += [LOAD, number, name in channels_last, *astuple(self.places[name])]
             self.work.append(())
         for chain in self.chains:
             op = chain.ops[0]
@@ -142,12 +151,13 @@ class _Planner:
             else:
                 steps += [MEAN, *astuple(self.places[op.source]), *astuple(self.places[op.target])]
         for number, name in enumerate(self.outputs):
-            steps += [STORE, number, *astuple(self.places[name])]
+            steps += [STORE, number, name in channels_last, *astuple(self.places[name])]
             self.work.append(())
+        shapes = tuple(_shape(self.sizes[name], name in channels_last) for name in self.outputs)
         return RegionPlan(
             np.array(steps, np.int32), np.concatenate([*self.indices, np.zeros(1, np.int32)]),
             np.concatenate([*self.values, np.zeros(1, np.float32)]), self.floats,
-            tuple(self.sizes[name] for name in self.outputs), self.variant, tuple(self.work),
+            shapes, self.variant, tuple(self.work),
         )  # fmt: skip
 
     def _chain(self, chain: Chain, tiling: Tiling) -> list[int]:
@@ -257,6 +267,11 @@ def pack(op: Conv, shifts: Ints, parts: Ints) -> Packed:
     order = np.lexsort((shifts, row_of, parts))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return Packed(count, starts, shifts[order], op.values[order])
+
+
+def _shape(size: Size, channels_last: bool) -> tuple[int, int, int]:
+    order = (size.height, size.width, size.channels)
+    return order if channels_last else (size.channels, size.height, size.width)
 
 
 def _bits(value: float) -> int:

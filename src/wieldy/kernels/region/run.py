@@ -16,20 +16,18 @@ def run_plan(
 
     Args:
         plan: what `plan_region` returned.
-        inputs: (batch, channels, height, width) float32, contiguous, in the plan's order.
+        inputs: (batch, channels, height, width) float32, or channels last where the plan says so;
+            contiguous, in the plan's order.
         threads: at least 1.
         repeats: how often all examples are computed.
 
     Returns:
-        Arrays (batch, channels, height, width) float32, and (repeats * batch, steps) float64.
+        Arrays (batch, *shape of the plan) float32, and (repeats * batch, steps) float64.
 
     Raises:
         KernelError: there are no compiled kernels.
     """
-    outputs = [
-        np.zeros((len(inputs[0]), size.channels, size.height, size.width), np.float32)
-        for size in plan.outputs
-    ]
+    outputs = [np.zeros((len(inputs[0]), *shape), np.float32) for shape in plan.outputs]
     times = native().run_region(
         plan.steps, plan.indices, plan.values, plan.workspace_floats, list(inputs), outputs, plan.variant,
         threads, repeats,

@@ -19,12 +19,12 @@ struct Planes {
 };
 
 struct Load {  // an input of the region into planes
-    Int kind, input;
+    Int kind, input, channels_last;  // channels_last: a tensor whose channels lie next to each other
     Planes to;
 };
 
 struct Store {  // planes to an output of the region
-    Int kind, output;
+    Int kind, output, channels_last;
     Planes from;
 };
 
