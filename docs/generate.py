@@ -184,8 +184,8 @@ def costs() -> str:
         )
         rows = [
             [
-                row["net"], f"`{row['form']}`", f"{row['predicted']:.2f}", f"{row['measured']:.2f}",
-                f"{row['median_chain']:.2f}",
+                row["net"], f"`{row['form']}`",
+                *(f"{row[key]:.2f}" for key in ("predicted", "network", "added", "median_chain")),
             ]
             for row in result["crossovers"]
         ]  # fmt: skip
@@ -197,7 +197,8 @@ def costs() -> str:
                     "convolutions of",
                     "form",
                     "crossover predicted",
-                    "measured",
+                    "measured, whole network",
+                    "chains added up",
                     "chain by chain, median difference",
                 ],
                 rows,
