@@ -32,18 +32,37 @@ LAYERS = (  # output channels (0: depthwise), kernel, stride: wide ones, and the
 )  # fmt: skip
 LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
 DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
-RUNS = 25
+RUNS, ROUNDS = 25, 3
 SPARSE_TERMS = 6
+Rows = dict[str, list[tuple[NDArray[np.float64], float]]]
 
 
 def calibrate(threads: int) -> dict[str, Any]:
-    """Return the coefficients of a cost table, and what carrying a megabyte into a region costs."""
+    """Return the coefficients of a cost table, and what carrying a megabyte into a region costs.
+
+    Everything is timed in rounds, minutes being long enough for a machine to change its pace: a slow moment
+    must not fall on the dense layers alone.
+    """
+    rounds = [_timed(threads) for _ in range(ROUNDS)]
+    terms: dict[str, tuple[float, ...]] = {}
+    for key, found in rounds[0][0].items():
+        times = np.median([[ms for _, ms in rows[key]] for rows, _ in rounds], axis=0)
+        fitted = fit_terms([row for row, _ in found], times.tolist())
+        if key in BY_BLOCK.values():
+            terms |= {f"{key}/conv": fitted[:SPARSE_TERMS], f"{key}/depthwise": fitted[SPARSE_TERMS:]}
+        else:
+            terms[key] = fitted
+    return {"terms": terms, "edge_ms_per_mb": float(np.median([loads for _, loads in rounds]))}
+
+
+def _timed(threads: int) -> tuple[Rows, list[float]]:
+    """Return, by kind, features and milliseconds of all layers, and of loading a megabyte; once."""
     program = convolutions()
     draw = rng.generator(0, "calibration")
     arrays = {
         name: draw.standard_normal(_shape(spec)).astype(np.float32) for name, spec in program.tensors.items()
     }
-    rows: dict[str, list[tuple[NDArray[np.float64], float]]] = defaultdict(list)
+    rows: Rows = defaultdict(list)
     _dense(program, arrays, threads, rows)
     loads = []
     for block, form in BY_BLOCK.items():
@@ -51,14 +70,7 @@ def calibrate(threads: int) -> dict[str, Any]:
             masked = _masked(arrays, block, density, draw)
             loads.append(_zeros(program, masked, form, block, threads, rows))
     _linears(threads, draw, rows)
-    terms: dict[str, tuple[float, ...]] = {}
-    for key, found in rows.items():
-        fitted = fit_terms([row for row, _ in found], [ms for _, ms in found])
-        if key in BY_BLOCK.values():
-            terms |= {f"{key}/conv": fitted[:SPARSE_TERMS], f"{key}/depthwise": fitted[SPARSE_TERMS:]}
-        else:
-            terms[key] = fitted
-    return {"terms": terms, "edge_ms_per_mb": float(np.median(loads))}
+    return rows, loads
 
 
 def convolutions() -> Program:
@@ -90,7 +102,7 @@ def linears() -> Iterator[Program]:
         yield Program({"x": Spec((None, inputs))}, (node,), ("fc",), {"w": spec})
 
 
-def _dense(program: Program, arrays: Any, threads: int, rows: Any) -> None:
+def _dense(program: Program, arrays: Any, threads: int, rows: Rows) -> None:
     """Time every layer as OpenVINO runs it."""
     times = layer_ms(program, arrays, threads)
     for node in program.nodes:
@@ -115,7 +127,7 @@ def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any
     return found
 
 
-def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Any) -> float:
+def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Rows) -> float:
     """Time every chain of the region of all layers; returns the milliseconds of loading a megabyte."""
     zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
     chains, load_ms = region_times(program, arrays, zeros, RUNS)
@@ -132,7 +144,7 @@ def _shape(spec: Spec) -> tuple[int, ...]:
     return tuple(size or 1 for size in spec.shape)
 
 
-def _linears(threads: int, draw: Any, rows: Any) -> None:
+def _linears(threads: int, draw: Any, rows: Rows) -> None:
     """Time linear layers, dense and with zeros."""
     for program in linears():
         work = work_of(program, program.nodes[0])
