@@ -207,6 +207,21 @@ def costs() -> str:
     return "\n".join(parts) or "not measured yet\n"
 
 
+def soak() -> str:
+    """What memory did under load."""
+    result = json.loads((RESULTS / "soak.json").read_text(encoding="utf-8"))
+    rows = [
+        [
+            name, f"{result['minutes']:g}", f"{run['requests']:,}", f"{run['rss_first_mb']:.1f}",
+            f"{run['rss_max_mb']:.1f}", f"{run['drift_percent']:.3f} %",
+            "yes" if run["outputs_equal"] else "no",
+        ]
+        for name, run in (("alone", result["alone"]), (f"beside {result['rivals']} others", result["beside"]))
+    ]  # fmt: skip
+    head = ["process", "minutes", "requests", "MB at first", "MB at most", "drift", "outputs equal"]
+    return table(head, rows)
+
+
 def exit_codes() -> str:
     """Every exit code with the errors that lead to it."""
     kinds = [
@@ -236,6 +251,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "embedded": embedded,
     "engine": engine,
     "costs": costs,
+    "soak": soak,
     "exit-codes": exit_codes,
 }
 
