@@ -117,7 +117,7 @@ def zeros_errors(package: Any, table: CostTable, threads: int) -> Iterator[float
         if node.op == CONV and work_of(package.program, node).kind == "depthwise"
     }
     zeros = Zeros(blocks | depthwise, variant_for(current_tier()), threads)
-    for chain in region_times(package.program, package.tensors, zeros)[0]:
+    for chain in region_times(package.program, package.tensors, zeros, cold=True)[0]:
         predicted = 0.0
         for node, kept in chain.layers:
             weight = node.inputs["weight"].name
@@ -162,7 +162,7 @@ def lines(package: Any, names: list[str], block: int, table: CostTable, threads:
     measured: Lines = defaultdict(list)
     zeros = Zeros(dict.fromkeys(names, block), variant_for(current_tier()), threads)
     for density, arrays in at_densities(package, names, block):
-        for chain in region_times(package.program, arrays, zeros)[0]:
+        for chain in region_times(package.program, arrays, zeros, cold=True)[0]:
             layers = tuple(node.layer for node, _ in chain.layers)
             works = [(work_of(package.program, node), kept) for node, kept in chain.layers]
             predicted[layers].append((density, sum(table.ms(BY_BLOCK[block], *work) for work in works)))

@@ -75,6 +75,14 @@ def test_every_step_of_every_example_and_repeat_is_timed(arguments):
     assert min(map(min, times)) >= 0
 
 
+def test_every_line_of_the_memory_to_evict_with_is_written_before_each_run(arguments):
+    memory = np.zeros(5 * 16 + 3, np.float32)
+    native().run_region(**arguments, repeats=3, evict=memory)
+    assert memory[: 5 * 16 : 16].tolist() == [6] * 5  # two examples, three times
+    native().evict(memory, threads=2)
+    assert memory[: 5 * 16 : 16].tolist() == [7] * 5
+
+
 def test_a_run_leaves_its_inputs_as_they_were():
     x = X.copy()
     run_region({"x": x}, [OP], ["out"], variant="portable")

@@ -1,11 +1,14 @@
 // The border to Python: typed, copy-free. The region runs here as it does inside OpenVINO.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "region/executor.h"
@@ -18,6 +21,7 @@ namespace {
 
 using Floats = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using ConstFloats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Memory = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using ConstMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using ConstInts = nb::ndarray<const Int, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -37,11 +41,18 @@ std::size_t examples_of(const std::vector<ConstFloats>& inputs, const std::vecto
     return found[0];
 }
 
-// Run a region `repeats` times on the same inputs and return the milliseconds of each step of each run.
+// Write to every line of `memory` from all threads of the arena: what lay in their caches does so no more.
+void touch(const Memory& memory) {
+    constexpr std::size_t line = 16;
+    tbb::parallel_for(std::size_t{0}, memory.size() / line, [&](std::size_t k) { memory.data()[k * line] += 1; });
+}
+
+// Run a region `repeats` times on the same inputs and return the milliseconds of each step of each run. Where
+// `evict` is given, each run finds its constants and its workspace in no cache.
 std::vector<std::vector<double>> run(const ConstInts& steps, const ConstInts& indices, const ConstFloats& values,
                                      std::int64_t workspace_floats, const std::vector<ConstFloats>& inputs,
                                      const std::vector<Floats>& outputs, const std::string& variant, int threads,
-                                     int repeats) {
+                                     int repeats, const std::optional<Memory>& evict) {
     check_counts(threads, repeats);
     const std::size_t examples = examples_of(inputs, outputs);
     const RegionPlan plan{steps.data(), static_cast<Int>(steps.size()), indices.data(), values.data(),
@@ -56,6 +67,7 @@ std::vector<std::vector<double>> run(const ConstInts& steps, const ConstInts& in
             std::vector<float*> to;
             for (const auto& input : inputs) from.push_back(input.data() + example * input.size() / examples);
             for (const auto& output : outputs) to.push_back(output.data() + example * output.size() / examples);
+            if (evict) touch(*evict);
             run_region(plan, workspace.data(), from.data(), to.data(), &times.emplace_back());
         }
     });
@@ -101,7 +113,12 @@ NB_MODULE(_native, module) {
     });
     module.def("run_region", &wieldy::run, "steps"_a.noconvert(), "indices"_a.noconvert(), "values"_a.noconvert(),
                "workspace_floats"_a, "inputs"_a.noconvert(), "outputs"_a.noconvert(), "variant"_a, "threads"_a,
-               "repeats"_a = 1);
+               "repeats"_a = 1, "evict"_a.noconvert() = nb::none());
+    module.def("evict", [](const wieldy::Memory& memory, int threads) {
+        wieldy::check_counts(threads, 1);
+        const nb::gil_scoped_release released;
+        tbb::task_arena(threads).execute([&] { wieldy::touch(memory); });
+    }, "memory"_a.noconvert(), "threads"_a);
     module.def("run_linear", &wieldy::linear, "input"_a.noconvert(), "starts"_a.noconvert(),
                "columns"_a.noconvert(), "values"_a.noconvert(), "bias"_a.noconvert(), "cuts"_a.noconvert(),
                "output"_a.noconvert(), "low"_a, "high"_a, "block"_a, "wide"_a, "variant"_a, "threads"_a);

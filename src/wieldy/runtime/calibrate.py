@@ -20,8 +20,9 @@ from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import current_tier
 
-FIRST = (32, 56, 56)
+FIRST = (16, 112, 112)
 LAYERS = (  # output channels (0: depthwise), kernel, stride: wide ones, and the thin ones of small networks
+    (96, 1, 1), (0, 3, 1), (24, 1, 1), (72, 1, 1), (0, 3, 2),
     (64, 1, 1), (64, 3, 1), (192, 1, 1), (0, 3, 1), (48, 1, 1), (96, 3, 1), (24, 1, 1), (120, 1, 1),
     (0, 3, 1), (32, 1, 1), (288, 1, 1), (0, 3, 2),
     (128, 1, 1), (128, 3, 1), (512, 1, 1), (96, 1, 1), (160, 3, 1), (40, 1, 1), (200, 1, 1), (0, 3, 1),
@@ -32,7 +33,7 @@ LAYERS = (  # output channels (0: depthwise), kernel, stride: wide ones, and the
 )  # fmt: skip
 LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
 DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
-RUNS, ROUNDS = 25, 3
+ROUNDS = 3
 SPARSE_TERMS = 6
 Rows = dict[str, list[tuple[NDArray[np.float64], float]]]
 
@@ -130,7 +131,7 @@ def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any
 def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Rows) -> float:
     """Time every chain of the region of all layers; returns the milliseconds of loading a megabyte."""
     zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
-    chains, load_ms = region_times(program, arrays, zeros, RUNS)
+    chains, load_ms = region_times(program, arrays, zeros, cold=True)
     for chain in chains:
         total = np.zeros((2, SPARSE_TERMS))  # of convolutions, of depthwise ones
         for node, kept in chain.layers:

@@ -16,7 +16,7 @@ from wieldy.runtime.fuse import can_run
 from wieldy.runtime.regions import Region, find_regions
 
 Arrays = Mapping[str, NDArray[Any]]
-LEAST_GAIN = 0.1  # of the dense time: less is within what a table knows
+LEAST_GAIN = 0.15  # of the dense time: less is within what a table knows
 DENSE_BLOCK = 8  # how a dense layer runs between sparse ones
 WAYS_PER_EDGE = 2  # what crosses is carried by us and laid out anew by OpenVINO
 

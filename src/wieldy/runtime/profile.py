@@ -1,7 +1,7 @@
 """What each operation takes: OpenVINO's by its own counters, those of our regions step by step."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wieldy.core import rng
 from wieldy.graph.program import Node, Program
+from wieldy.kernels.native import native
 from wieldy.kernels.region.ops import Conv
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.region.run import run_plan
@@ -18,7 +19,8 @@ from wieldy.runtime.fuse import Weights, fuse_region
 from wieldy.runtime.lower import lower
 from wieldy.runtime.lower_zeros import Zeros, sparse_regions
 
-WARM, RUNS = 10, 60
+WARM, RUNS, COLD_RUNS = 10, 60, 15
+EVICTED_FLOATS = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,18 @@ class Operation:
     milliseconds: float
 
 
-def operation_times(request: Any, runs: int = RUNS) -> dict[str, Operation]:
-    """Run a request whose model was compiled for profiling, and return its operations by name."""
+def operation_times(
+    request: Any, runs: int = RUNS, before: Callable[[], None] | None = None
+) -> dict[str, Operation]:
+    """Run a request whose model was compiled for profiling, and return its operations by name.
+
+    `before` is called before each run.
+    """
     times: dict[str, list[float]] = defaultdict(list)
     facts: dict[str, Any] = {}
     for index in range(WARM + runs):
+        if before:
+            before()
         request.infer()
         for info in request.profiling_info if index >= WARM else ():
             if info.status == info.Status.EXECUTED:
@@ -49,17 +58,20 @@ def operation_times(request: Any, runs: int = RUNS) -> dict[str, Operation]:
 def layer_ms(
     program: Program, arrays: Mapping[str, NDArray[Any]], threads: int, zeros: Zeros | None = None
 ) -> dict[str, float]:
-    """Return the milliseconds of each layer of a program that OpenVINO runs, at batch 1."""
+    """Return the milliseconds of each layer of a program that OpenVINO runs, at batch 1, out of no cache.
+
+    Between the requests of a service, or of two networks timed in turns, others use the caches.
+    """
     compiled = compile_model(lower(program, arrays, 1, zeros), threads=threads, profile=True)
     request = compiled.create_infer_request()
     draw = rng.generator(0, "profile inputs")
     for tensor in request.input_tensors:
         tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
     owners = owners_of(program, compiled)
+    memory = np.zeros(EVICTED_FLOATS, np.float32)
+    times = operation_times(request, COLD_RUNS, lambda: native().evict(memory, threads))
     return {
-        layer: operation.milliseconds
-        for name, operation in operation_times(request).items()
-        for layer in owners.get(name, ())
+        layer: operation.milliseconds for name, operation in times.items() for layer in owners.get(name, ())
     }
 
 
@@ -82,9 +94,11 @@ class ChainTime:
 
 
 def region_times(
-    program: Program, arrays: Mapping[str, NDArray[Any]], zeros: Zeros, runs: int = RUNS
+    program: Program, arrays: Mapping[str, NDArray[Any]], zeros: Zeros, *, cold: bool
 ) -> tuple[list[ChainTime], float]:
     """Return the median time of each chain of layers in regions, and what loading a megabyte takes.
+
+    Cold: out of no cache, as `layer_ms` has it; else one run after the other.
 
     What splits an input into phases counts to the layer that asks for it.
     """
@@ -98,7 +112,9 @@ def region_times(
         x = [
             np.ones((1, size.channels, size.height, size.width), np.float32) for size in fused.inputs.values()
         ]
-        _, steps = run_plan(plan, x, threads=zeros.threads, repeats=WARM + runs)
+        evict = np.zeros(EVICTED_FLOATS, np.float32) if cold else None
+        repeats = WARM + (COLD_RUNS if cold else RUNS)
+        _, steps = run_plan(plan, x, threads=zeros.threads, repeats=repeats, evict=evict)
         times = np.median(steps[WARM:], axis=0)
         loads += [ms / (tensor.nbytes / 1e6) for ms, tensor in zip(times, x, strict=False)]
         of_layer = {op.target: op for op in fused.ops if isinstance(op, Conv) and op.layer}
@@ -120,7 +136,7 @@ def region_operations(
 
     A last entry without layers is what is left of the region's own counter: copies in and out, poolings.
     """
-    chains, _ = region_times(program, arrays, zeros)
+    chains, _ = region_times(program, arrays, zeros, cold=False)
     found = {}
     for region in sparse_regions(program, zeros):
         name, members = region.nodes[-1].name, {node.name for node in region.nodes}

@@ -10,7 +10,12 @@ from wieldy.kernels.region.ops import RegionPlan
 
 
 def run_plan(
-    plan: RegionPlan, inputs: Sequence[NDArray[np.float32]], *, threads: int, repeats: int = 1
+    plan: RegionPlan,
+    inputs: Sequence[NDArray[np.float32]],
+    *,
+    threads: int,
+    repeats: int = 1,
+    evict: NDArray[np.float32] | None = None,
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
     """Return the outputs of a region, and the milliseconds of each step of each run.
 
@@ -20,6 +25,7 @@ def run_plan(
             contiguous, in the plan's order.
         threads: at least 1.
         repeats: how often all examples are computed.
+        evict: written over before each run, so that the run finds what it needs in no cache.
 
     Returns:
         Arrays (batch, *shape of the plan) float32, and (repeats * batch, steps) float64.
@@ -30,6 +36,6 @@ def run_plan(
     outputs = [np.zeros((len(inputs[0]), *shape), np.float32) for shape in plan.outputs]
     times = native().run_region(
         plan.steps, plan.indices, plan.values, plan.workspace_floats, list(inputs), outputs, plan.variant,
-        threads, repeats,
+        threads, repeats, evict,
     )  # fmt: skip
     return outputs, np.array(times)
