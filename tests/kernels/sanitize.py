@@ -30,9 +30,10 @@ STANDINS = ("blocked_range", "parallel_for", "partitioner", "task_arena")
 
 
 def run(command: list[str], **environment: str) -> None:
-    """Run a command from the root of the tree, or end with its exit status."""
+    """Run a command from the root of the tree, or end with its exit status; tools of this Python come first."""
     print("+", " ".join(command), flush=True)
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False)
+    tools = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": tools} | environment, check=False)
     if done.returncode:
         sys.exit(done.returncode)
 
