@@ -30,7 +30,7 @@ STANDINS = ("blocked_range", "parallel_for", "partitioner", "task_arena")
 
 
 def run(command: list[str], **environment: str) -> None:
-    """Run a command from the root of the tree, or end with its exit status; tools of this Python come first."""
+    """Run a command from the root of the tree, this Python's own tools first, or end with its exit status."""
     print("+", " ".join(command), flush=True)
     tools = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": tools} | environment, check=False)
