@@ -44,6 +44,13 @@ def norm(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def weighted(layer: nn.Module) -> nn.Module:
+    """Give a layer weights that are not those of a fresh one."""
+    for tensor in layer.parameters():
+        nn.init.normal_(tensor)
+    return layer
+
+
 Case = tuple[Callable[[], nn.Module], tuple[int, ...]]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -65,6 +72,9 @@ LAYERS: dict[str, Case] = {
     "conv depthwise": (lambda: nn.Conv2d(4, 8, 3, groups=4, bias=False), IMAGE),
     "conv padding same": (lambda: nn.Conv2d(4, 6, (3, 5), padding="same", dilation=(2, 1)), ODD),
     "conv padding valid": (lambda: nn.Conv2d(4, 6, 3, padding="valid"), ODD),
+    "conv1d": (lambda: nn.Conv1d(5, 4, 3, 2, 1), SEQUENCE),
+    "conv1d grouped and dilated": (lambda: nn.Conv1d(5, 10, 2, dilation=3, groups=5), SEQUENCE),
+    "conv1d padding same": (lambda: nn.Conv1d(5, 4, 3, padding="same", bias=False), SEQUENCE),
     "linear": (lambda: nn.Linear(6, 5), VECTOR),
     "linear without bias": (lambda: nn.Linear(6, 5, bias=False), VECTOR),
     "linear on a sequence": (lambda: nn.Linear(6, 5), SEQUENCE),
@@ -83,6 +93,25 @@ LAYERS: dict[str, Case] = {
     "avg_pool past the padding": (lambda: nn.AvgPool2d(3, (3, 2), 1, ceil_mode=True), (3, 4, 8, 8)),
     "avg_pool past the padding, without it": (lambda: nn.AvgPool2d(3, 2, 1, True, False), (3, 4, 8, 8)),
     "max_pool past the padding": (lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True), (3, 4, 8, 8)),
+    "max_pool1d": (lambda: nn.MaxPool1d(3, 2, 1, ceil_mode=True), SEQUENCE),
+    "avg_pool1d": (lambda: nn.AvgPool1d(2), SEQUENCE),
+    "avg_pool1d past the padding": (lambda: nn.AvgPool1d(3, 3, 1, ceil_mode=True), (3, 4, 8)),
+    "adaptive_avg_pool1d to one": (lambda: nn.AdaptiveAvgPool1d(1), SEQUENCE),
+    "adaptive_avg_pool1d to fewer": (lambda: nn.AdaptiveAvgPool1d(4), SEQUENCE),
+    "prelu": (lambda: nn.PReLU(), IMAGE),
+    "prelu by channel": (lambda: weighted(nn.PReLU(4)), IMAGE),
+    "prelu of vectors": (lambda: weighted(nn.PReLU(6)), VECTOR),
+    "group_norm": (lambda: weighted(nn.GroupNorm(2, 4, eps=0.1)), IMAGE),
+    "group_norm of sequences": (lambda: weighted(nn.GroupNorm(1, 5)), SEQUENCE),
+    "group_norm without weights": (lambda: nn.GroupNorm(4, 4, affine=False), IMAGE),
+    "layer_norm": (lambda: weighted(nn.LayerNorm(6, eps=0.1)), SEQUENCE),
+    "layer_norm of two axes": (lambda: weighted(nn.LayerNorm((5, 6))), SEQUENCE),
+    "layer_norm without a bias": (lambda: weighted(nn.LayerNorm(6, bias=False)), VECTOR),
+    "layer_norm without weights": (lambda: nn.LayerNorm(6, elementwise_affine=False), VECTOR),
+    "padding of zeros": (lambda: nn.ZeroPad2d((1, 2, 0, 3)), IMAGE),
+    "padding by a number": (lambda: nn.ConstantPad1d((2, 1), 0.5), SEQUENCE),
+    "padding by reflection": (lambda: nn.ReflectionPad2d((1, 2, 3, 0)), IMAGE),
+    "padding by the edge": (lambda: nn.ReplicationPad2d(2), IMAGE),
     "adaptive_avg_pool to one": (lambda: nn.AdaptiveAvgPool2d(1), ODD),
     "adaptive_avg_pool to fewer": (lambda: nn.AdaptiveAvgPool2d((4, 3)), ODD),
     "adaptive_avg_pool to more": (lambda: nn.AdaptiveAvgPool2d((11, 8)), ODD),
@@ -103,6 +132,22 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "broadcast over channels": (lambda x: x * x.mean(1, keepdim=True).sigmoid(), IMAGE),
     "cat": (lambda x: torch.cat([x, x.relu(), x], 1), IMAGE),
     "cat from the end": (lambda x: torch.cat([x, x.tanh()], -1), IMAGE),
+    "matmul": (lambda x: x.transpose(1, 2) @ x, SEQUENCE),
+    "bmm": (lambda x: torch.bmm(x, x.mT.sigmoid()), SEQUENCE),
+    "matmul of images": (lambda x: torch.matmul(x.softmax(-1), x.mT), IMAGE),
+    "attention": (lambda x: F.scaled_dot_product_attention(x, x.tanh(), x.relu()), IMAGE),
+    "attention causal": (lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), IMAGE),
+    "attention scaled": (lambda x: F.scaled_dot_product_attention(x, x, x, scale=0.5), IMAGE),
+    "attention masked": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :1, :1].sigmoid()),
+        IMAGE,
+    ),
+    "attention of shared keys": (
+        lambda x: F.scaled_dot_product_attention(x, x[:, :2], x[:, 2:], enable_gqa=True),
+        IMAGE,
+    ),
+    "amax": (lambda x: x.amax(-1), SEQUENCE),
+    "amax of images": (lambda x: x.amax((2, 3), keepdim=True), IMAGE),
     "mean": (lambda x: x.mean([2, 3]), IMAGE),
     "mean from the end": (lambda x: x.mean((-1, -2), keepdim=True), IMAGE),
     "flatten": (lambda x: torch.flatten(x, 1), IMAGE),
@@ -116,6 +161,21 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "slice of everything": (lambda x: x[:, :].relu()[:], VECTOR),
     "clone, contiguous and to": (lambda x: x.clone().contiguous().to(torch.float32).detach(), VECTOR),
     "identity": (lambda x: x, VECTOR),
+    "transpose": (lambda x: x.transpose(1, -1).relu(), IMAGE),
+    "permute": (lambda x: x.permute(0, 3, 1, 2) + 1, IMAGE),
+    "movedim": (lambda x: x.movedim(1, 3).relu(), IMAGE),
+    "mT": (lambda x: x.mT.relu(), SEQUENCE),
+    "channel shuffle": (lambda x: F.channel_shuffle(x, 2), IMAGE),
+    "shuffle by hand": (lambda x: x.view(-1, 2, 2, 8, 8).transpose(1, 2).flatten(1, 2), IMAGE),
+    "chunk": (lambda x: x.chunk(2, 1)[1] * x.chunk(2, 1)[0], IMAGE),
+    "chunk of odd sizes": (lambda x: torch.cat(x.chunk(4, -1)[::-1], -1), SEQUENCE),
+    "split": (lambda x: torch.cat(x.split(3, 2)[::-1], 2), ODD),
+    "split by sizes": (lambda x: torch.cat(x.split([1, 4, 2], -1)[1:], -1), ODD),
+    "unbind": (lambda x: x.unbind(1)[0] - x.unbind(1)[-1], IMAGE),
+    "slice": (lambda x: x[:, 1:3, ::2, -3:], IMAGE),
+    "slice with a step": (lambda x: x[:, :, 1:6:2], SEQUENCE),
+    "select": (lambda x: x[:, -1] + x[:, 0], SEQUENCE),
+    "narrow": (lambda x: x.narrow(1, 1, 2).relu(), IMAGE),
     "functional dropout": (lambda x: F.dropout(x, 0.5, training=False), VECTOR),
     "in place": (lambda x: F.relu(x.clone().mul_(2).add_(1).sub_(x), inplace=True), VECTOR),
 }
@@ -124,6 +184,8 @@ STORED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "parameter": lambda x, weight, mean, std: x * weight,
     "buffer": lambda x, weight, mean, std: mean - x,
     "normalise": lambda x, weight, mean, std: (x - mean) / std,
+    "expanded": lambda x, weight, mean, std: torch.cat([mean.expand(x.shape[0], -1, 8, 8), x], 1),
+    "expanded alike": lambda x, weight, mean, std: x * weight.expand_as(x).relu(),
     "of one another": lambda x, weight, mean, std: x + weight * mean,
 }
 

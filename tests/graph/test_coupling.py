@@ -44,7 +44,7 @@ PINNED = {
     "input": {"a": "add joins them", "b": "add joins them"},  # the weights of `last` read both
     "softmax": {"a": "softmax normalises over them", "b": "softmax normalises over them"},
     "mean": {"a": "mean averages over them"},
-    "split": {"a": "spreads them over several axes"},
+    "split": {"a": "mean averages over them"},
     "sum": {},
 }
 

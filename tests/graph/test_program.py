@@ -19,6 +19,8 @@ ARGUMENTS = {
     "tensor": st.just(Stored("w")),
     "tensor?": st.sampled_from([None, Stored("w")]),
     "operand": st.one_of(st.just(Ref("x")), st.just(Stored("w")), st.integers(), st.floats(-1e9, 1e9)),
+    "operand?": st.sampled_from([None, Ref("x"), Stored("w")]),
+    "float?": st.one_of(st.none(), st.floats(-1e9, 1e9)),
     "ints": st.lists(st.integers(-4, 4), max_size=4).map(tuple),
     "int": st.integers(-4, 64),
     "float": st.one_of(st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False)),

@@ -6,6 +6,7 @@ import networks
 import numpy as np
 import pytest
 import torch
+import wild
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ class Hard(nn.Module):
 
 
 def case(name: str) -> tuple[nn.Module, Tensor, GraphNetwork]:
+    if name in wild.WILD:
+        return wild.traced(name)
     if name != "hard":
         return networks.traced(name)
     torch.manual_seed(0)
@@ -56,7 +59,7 @@ def case(name: str) -> tuple[nn.Module, Tensor, GraphNetwork]:
     return model, x, trace(model, x)
 
 
-ALL = [*networks.NETWORKS, "hard"]
+ALL = [*networks.NETWORKS, *wild.WILD, "hard"]
 
 
 def drawn(coupling: Coupling, share: float, seed: int = 0) -> Units:

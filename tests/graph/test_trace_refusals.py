@@ -40,11 +40,10 @@ def refusal(function: Function, example: Tensor = IMAGE) -> str:
 
 UNSUPPORTED: dict[str, Function] = {
     "aten.cumsum": lambda x: x.cumsum(1),
-    "aten.permute": lambda x: x.permute(0, 2, 3, 1),
-    "aten.pad": lambda x: F.pad(x, (1, 1)),
-    "aten.chunk": lambda x: x.chunk(2, 1)[0],
+    "aten.flip": lambda x: x.flip(1),
+    "aten.roll": lambda x: x.roll(1, 2),
+    "aten.topk": lambda x: x.topk(2)[0],
     "aten.max_pool2d_with_indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
-    "aten.slice": lambda x: x[:, ::2],
     "aten.to": lambda x: x.to(torch.float64),
     "aten.softplus": F.softplus,
 }
@@ -97,6 +96,10 @@ MIXING: dict[str, Function] = {
     "batch moved": lambda x: x.unsqueeze(0),
     "first example": lambda x: x[:1],
     "batch as a factor": lambda x: x * x.shape[0],
+    "batch last": lambda x: x.permute(1, 2, 3, 0),
+    "norm with the batch elsewhere": lambda x: F.group_norm(x.transpose(0, 1), 1).transpose(0, 1),
+    "one example": lambda x: x.unbind(0)[0] if x.shape[0] == 1 else x.select(0, 0),
+    "halves of the batch": lambda x: x.chunk(2, 0)[0],
     "whole mean": lambda x: x.mean(dim=(0, 1, 2, 3)),
 }
 

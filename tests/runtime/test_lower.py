@@ -13,7 +13,7 @@ from networks import relative_error
 from torch import Tensor, nn
 
 from wieldy.core.errors import InternalError, SchemaError
-from wieldy.graph import labels
+from wieldy.graph import rules
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork, operator
 from wieldy.graph.ops import OPS
@@ -37,9 +37,9 @@ def test_a_network_computes_in_openvino_what_it_does_in_torch(name: str, batch: 
 
 def test_every_operator_has_a_lowering_a_label_rule_and_a_function() -> None:
     assert set(LOWERINGS) == set(OPS)
-    assert all(callable(labels._rule(op)) and callable(operator(op)) for op in OPS)
-    named = [labels.RULES, labels.ELEMENTWISE, labels.BINARY, labels.POOLING, labels.SOFTMAX]
-    assert sorted(op for rules in named for op in rules) == sorted(OPS)  # each by one rule alone
+    assert all(callable(rules._rule(op)) and callable(operator(op)) for op in OPS)
+    named = [rules.RULES, rules.ELEMENTWISE, rules.BINARY, rules.POOLING, rules.SOFTMAX]
+    assert sorted(op for ops in named for op in ops) == sorted(OPS)  # each by one rule alone
 
 
 def test_an_operator_that_was_forgotten_is_our_fault(monkeypatch: pytest.MonkeyPatch) -> None:

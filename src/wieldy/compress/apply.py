@@ -5,9 +5,10 @@ import copy
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.program import Node, Program
 from wieldy.graph.removal import remove_units
-from wieldy.stats.collect import WEIGHTED, Stats
+from wieldy.stats.collect import Stats
 
 
 def apply_plan(network: GraphNetwork, plan: Plan, stats: Stats | None = None) -> GraphNetwork:  # noqa: ARG001

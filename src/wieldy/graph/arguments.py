@@ -7,13 +7,20 @@ from typing import Any
 from torch.fx import Node as FxNode
 
 from wieldy.core.errors import TraceError
-from wieldy.graph.ops import OPS
+from wieldy.graph.ops import MATMUL, OPS
 from wieldy.graph.program import Argument, Ref, Stored, fits
 
-SAME_PADDING = "aten.conv2d.padding"
+SAME_PADDING = frozenset({"aten.conv1d.padding", "aten.conv2d.padding"})
 REVERSED = "aten.rsub.Scalar"
-REWRITTEN = {SAME_PADDING: "aten.conv2d.default", REVERSED: "aten.sub.Tensor"}
-DIMENSIONS = frozenset({"aten.mean.dim", "aten.softmax.int", "aten.log_softmax.int", "aten.cat.default"})
+REWRITTEN = {
+    "aten.conv1d.padding": "aten.conv1d.default",
+    "aten.conv2d.padding": "aten.conv2d.default",
+    "aten.bmm.default": MATMUL,
+    REVERSED: "aten.sub.Tensor",
+}
+DIMENSIONS = frozenset(
+    {"aten.mean.dim", "aten.amax.default", "aten.softmax.int", "aten.log_softmax.int", "aten.cat.default"}
+)
 DROPOUTS = frozenset({"aten.dropout.default", "aten.feature_dropout.default"})
 
 
@@ -25,6 +32,13 @@ def functional(op: str) -> str:
         ('aten.relu.default', 'aten.relu.default')
     """
     return op.replace("_.", ".", 1) if op.split(".")[1].endswith("_") else op
+
+
+def given_arguments(fx: FxNode) -> dict[str, Any]:
+    """Return all arguments of a node by name, defaults included, as torch.fx holds them."""
+    schema = fx.target._schema.arguments  # type: ignore[union-attr]
+    given = dict(zip((argument.name for argument in schema), fx.args, strict=False)) | dict(fx.kwargs)
+    return {a.name: given.get(a.name, a.default_value if a.has_default_value() else None) for a in schema}
 
 
 def read_arguments(
@@ -41,13 +55,10 @@ def read_arguments(
     Raises:
         TraceError: an argument cannot be stored, or the operator would not do the same on each call.
     """
-    schema = fx.target._schema.arguments  # type: ignore[union-attr]
-    given = dict(zip((argument.name for argument in schema), fx.args, strict=False)) | dict(fx.kwargs)
-    full: dict[str, Any] = {
-        a.name: given.get(a.name, a.default_value if a.has_default_value() else None) for a in schema
-    }
+    full = given_arguments(fx)
     full.setdefault("input", full.get("self"))  # dropout_ names it so
-    if op == SAME_PADDING:
+    full.setdefault("other", full.get("mat2"))  # and bmm so
+    if op in SAME_PADDING:
         full["padding"] = _same_padding(fx, full)
     if op == REVERSED:
         full["self"], full["other"] = full["other"], full["self"]
@@ -128,10 +139,11 @@ def _from_end(value: Argument, fx: FxNode) -> Argument:
 
 def _same_padding(fx: FxNode, full: Mapping[str, Any]) -> list[int]:
     """Write padding='same' and 'valid' as numbers."""
-    weight = full["weight"].meta["val"].shape
+    kernel = full["weight"].meta["val"].shape[2:]
     if full["padding"] == "valid":
-        return [0, 0]
-    spans = [d * (int(k) - 1) for d, k in zip(_pair(full["dilation"]), weight[2:], strict=True)]
+        return [0] * len(kernel)
+    dilation = [*full["dilation"]] * (len(kernel) // len(full["dilation"]))
+    spans = [d * (int(k) - 1) for d, k in zip(dilation, kernel, strict=True)]
     if any(span % 2 for span in spans):
         raise TraceError(
             f"{fx.name}: padding='same' with an even kernel pads one side more. Use an odd "
@@ -154,16 +166,11 @@ def _check_training(fx: FxNode, op: str, arguments: Mapping[str, Argument]) -> N
         )
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    first, *rest = value
-    return int(first), int(rest[0] if rest else first)
-
-
 def _spread(values: tuple[int, ...], kind: str, fx: FxNode) -> tuple[int, ...]:
-    """Write one number for both axes as two, and an empty stride as the kernel's size."""
+    """Write one number for all axes as one for each, and an empty stride as the kernel's size."""
     name = str(fx.target).split(".")[1]
-    if kind != "ints" or name == "mean":
+    if kind != "ints" or not name.endswith(("1d", "2d")):
         return values
-    if not values and name.endswith("pool2d"):
-        return _pair(fx.args[1])
-    return values * 2 if len(values) == 1 else values
+    if not values and "pool" in name:
+        values = tuple(fx.args[1])  # type: ignore[arg-type]
+    return values * int(name[-2]) if len(values) == 1 else values

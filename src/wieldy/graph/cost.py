@@ -3,7 +3,7 @@
 from math import prod
 
 from wieldy.core.records import LayerRow
-from wieldy.graph.ops import CONV, LINEAR
+from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.program import Node, Program, Shape
 
 ITEM_BYTES = {"float32": 4, "int64": 8}
@@ -55,7 +55,7 @@ def total_parameters(program: Program) -> int:
 
 
 def _macs(node: Node, program: Program) -> int:
-    if node.op not in (CONV, LINEAR):
+    if node.op not in WEIGHTED:
         return 0
     weight = program.tensors[next(node.stored())].shape
     return _count(node.shape) * _count(weight[1:])

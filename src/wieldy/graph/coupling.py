@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wieldy.graph.labels import Labels, label_program
+from wieldy.graph.labels import Labels
 from wieldy.graph.program import Program
+from wieldy.graph.rules import label_program
 
 Axis = tuple[str, int]  # a stored tensor and one of its axes
 

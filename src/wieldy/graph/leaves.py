@@ -11,6 +11,9 @@ LEAF_OPS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("aten.linear.default",),
     nn.BatchNorm1d: ("aten.batch_norm.default",),
     nn.BatchNorm2d: ("aten.batch_norm.default",),
+    nn.PReLU: ("aten.prelu.default",),
+    nn.GroupNorm: ("aten.group_norm.default",),
+    nn.LayerNorm: ("aten.layer_norm.default",),
     nn.Dropout: ("aten.dropout.default",),
     nn.Dropout1d: ("aten.feature_dropout.default",),
     nn.Dropout2d: ("aten.feature_dropout.default",),
@@ -58,6 +61,14 @@ def rebuild_leaf(node: Node, tensors: dict[str, Tensor]) -> nn.Module | None:
             leaf = kind(
                 len(tensors[held["running_mean"]]), eps=a["eps"], momentum=a["momentum"], affine=affine
             )
+        case "aten.prelu.default":
+            leaf = nn.PReLU(len(tensors[held["weight"]]))
+        case "aten.group_norm.default":
+            channels, affine = node.shape[1], "weight" in held
+            assert channels is not None
+            leaf = nn.GroupNorm(a["num_groups"], channels, a["eps"], affine)
+        case "aten.layer_norm.default":
+            leaf = nn.LayerNorm(a["normalized_shape"], a["eps"], "weight" in held, bias)
         case "aten.dropout.default":
             leaf = nn.Dropout(a["p"])
         case "aten.feature_dropout.default":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError, ShapeError, TraceError
-from wieldy.graph.ops import OPS
+from wieldy.graph.ops import EXPAND, OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.graph.removal import Kept, keep_indices
 
@@ -61,8 +61,9 @@ class GraphNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map inputs in traced order to the output, or to a tuple of them."""
         values = self._bind(inputs)
+        batch = len(inputs[0])
         for node in self.program.nodes:
-            values[node.name] = self._call(node, values)
+            values[node.name] = self._call(node, values, batch)
             if node.name in self._watched:
                 self._seen[node.name] = values[node.name]
             for name in self._last_use[node.name]:
@@ -143,7 +144,7 @@ class GraphNetwork(nn.Module):
                 )
         return dict(zip(specs, inputs, strict=True))
 
-    def _call(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+    def _call(self, node: Node, values: Mapping[str, Tensor], batch: int) -> Tensor:
         if node.module in self._leaves:
             source = next(iter(node.refs()))
             result: Tensor = self.get_submodule(node.module)(values[source])
@@ -152,6 +153,8 @@ class GraphNetwork(nn.Module):
         if node.op == "aten.batch_norm.default" or node.op in DROPOUTS:
             flag = "training" if "training" in arguments else "train"
             arguments[flag] = arguments[flag] or self.training
+        if node.op == EXPAND:
+            arguments["size"] = [batch if size is None else size for size in node.shape]
         given = {name: arguments[name] for name, kind in OPS[node.op] if kind != "none"}
         return operator(node.op)(**given)
 
@@ -225,6 +228,13 @@ def _refresh(leaf: nn.Module, node: Node) -> None:
         leaf.out_channels, leaf.in_channels = leaf.weight.shape[0], leaf.weight.shape[1] * node.groups
     elif isinstance(leaf, nn.Linear):
         leaf.out_features, leaf.in_features = leaf.weight.shape
+    elif isinstance(leaf, nn.PReLU):
+        leaf.num_parameters = len(leaf.weight)
+    elif isinstance(leaf, nn.GroupNorm):
+        groups, channels = node.inputs["num_groups"], node.shape[1]
+        assert isinstance(groups, int)
+        assert channels is not None
+        leaf.num_groups, leaf.num_channels = groups, channels
     elif isinstance(leaf, nn.modules.batchnorm._BatchNorm):
         assert leaf.running_mean is not None
         leaf.num_features = len(leaf.running_mean)

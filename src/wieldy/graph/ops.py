@@ -14,7 +14,12 @@ from typing import Final
 Arguments = tuple[tuple[str, str], ...]
 
 CONV: Final = "aten.conv2d.default"
+CONV1D: Final = "aten.conv1d.default"
 LINEAR: Final = "aten.linear.default"
+EXPAND: Final = "aten.expand.default"
+MATMUL: Final = "aten.matmul.default"
+ATTENTION: Final = "aten.scaled_dot_product_attention.default"
+WEIGHTED: Final = (CONV, CONV1D, LINEAR)  # their first tensor is a weight (outputs, inputs, ...)
 
 _POOL: Final[Arguments] = (
     ("self", "value"),
@@ -25,16 +30,19 @@ _POOL: Final[Arguments] = (
 _UNARY: Final[Arguments] = (("self", "value"),)
 _BINARY: Final[Arguments] = (("self", "operand"), ("other", "operand"))
 
+_CONV: Final[Arguments] = (
+    ("input", "value"),
+    ("weight", "tensor"),
+    ("bias", "tensor?"),
+    ("stride", "ints"),
+    ("padding", "ints"),
+    ("dilation", "ints"),
+    ("groups", "int"),
+)
+
 OPS: Final[dict[str, Arguments]] = {
-    CONV: (
-        ("input", "value"),
-        ("weight", "tensor"),
-        ("bias", "tensor?"),
-        ("stride", "ints"),
-        ("padding", "ints"),
-        ("dilation", "ints"),
-        ("groups", "int"),
-    ),
+    CONV: _CONV,
+    CONV1D: _CONV,
     LINEAR: (("input", "value"), ("weight", "tensor"), ("bias", "tensor?")),
     "aten.batch_norm.default": (
         ("input", "value"),
@@ -67,7 +75,40 @@ OPS: Final[dict[str, Arguments]] = {
     "aten.mul.Tensor": _BINARY,
     "aten.div.Tensor": _BINARY,
     "aten.cat.default": (("tensors", "values"), ("dim", "int")),
+    MATMUL: (("self", "operand"), ("other", "operand")),
+    ATTENTION: (
+        ("query", "value"),
+        ("key", "value"),
+        ("value", "value"),
+        ("attn_mask", "operand?"),
+        ("dropout_p", "float"),
+        ("is_causal", "bool"),
+        ("scale", "float?"),
+        ("enable_gqa", "bool"),
+    ),
     "aten.reshape.default": (("self", "value"), ("shape", "ints")),
+    EXPAND: (("self", "operand"), ("size", "ints")),
+    "aten.permute.default": (*_UNARY, ("dims", "ints")),
+    "aten.slice.Tensor": (*_UNARY, ("dim", "int"), ("start", "int"), ("end", "int"), ("step", "int")),
+    "aten.select.int": (*_UNARY, ("dim", "int"), ("index", "int")),
+    "aten.pad.default": (*_UNARY, ("pad", "ints"), ("mode", "text"), ("value", "float?")),
+    "aten.prelu.default": (*_UNARY, ("weight", "tensor")),
+    "aten.group_norm.default": (
+        ("input", "value"),
+        ("num_groups", "int"),
+        ("weight", "tensor?"),
+        ("bias", "tensor?"),
+        ("eps", "float"),
+        ("cudnn_enabled", "bool"),
+    ),
+    "aten.layer_norm.default": (
+        ("input", "value"),
+        ("normalized_shape", "ints"),
+        ("weight", "tensor?"),
+        ("bias", "tensor?"),
+        ("eps", "float"),
+        ("cudnn_enable", "bool"),
+    ),
     "aten.mean.dim": (("self", "value"), ("dim", "ints"), ("keepdim", "bool"), ("dtype", "none")),
     "aten.adaptive_avg_pool2d.default": (("self", "value"), ("output_size", "ints")),
     "aten.avg_pool2d.default": (
@@ -77,6 +118,10 @@ OPS: Final[dict[str, Arguments]] = {
         ("divisor_override", "none"),
     ),
     "aten.max_pool2d.default": (*_POOL, ("dilation", "ints"), ("ceil_mode", "bool")),
+    "aten.adaptive_avg_pool1d.default": (*_UNARY, ("output_size", "ints")),
+    "aten.avg_pool1d.default": (*_POOL, ("ceil_mode", "bool"), ("count_include_pad", "bool")),
+    "aten.max_pool1d.default": (*_POOL, ("dilation", "ints"), ("ceil_mode", "bool")),
+    "aten.amax.default": (*_UNARY, ("dim", "ints"), ("keepdim", "bool")),
 }
 
 ELEMENTWISE: Final = frozenset(
@@ -88,6 +133,7 @@ ELEMENTWISE: Final = frozenset(
 )  # fmt: skip
 BINARY: Final = frozenset(f"aten.{name}.Tensor" for name in ("add", "sub", "mul", "div"))
 POOLING: Final = frozenset(
-    f"aten.{name}.default" for name in ("adaptive_avg_pool2d", "avg_pool2d", "max_pool2d")
+    f"aten.{name}{rank}d.default" for name in ("adaptive_avg_pool", "avg_pool", "max_pool") for rank in (1, 2)
 )
+VIEWS: Final = frozenset({"aten.permute.default", "aten.slice.Tensor", "aten.select.int"})
 SOFTMAX: Final = frozenset({"aten.softmax.int", "aten.log_softmax.int"})

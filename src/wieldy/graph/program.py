@@ -204,12 +204,16 @@ def fits(value: Argument, kind: str) -> bool:
             return value is None or isinstance(value, Stored)
         case "operand":
             return isinstance(value, (Ref, Stored)) or number
+        case "operand?":
+            return value is None or isinstance(value, (Ref, Stored))
         case "ints":
             return isinstance(value, tuple) and all(type(item) is int for item in value)
         case "int":
             return type(value) is int
         case "float":
             return number
+        case "float?":
+            return value is None or number
         case "bool":
             return isinstance(value, bool)
         case "text":

@@ -10,11 +10,23 @@ from torch.export import ExportedProgram
 from torch.fx import Node as FxNode
 
 from wieldy.core.errors import TraceError, UnsupportedOpError
-from wieldy.graph.arguments import REWRITTEN, functional, read_arguments
+from wieldy.graph.arguments import REWRITTEN, functional, given_arguments, read_arguments
 from wieldy.graph.leaves import is_leaf, without_inplace
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import OPS, POOLING, SOFTMAX
+from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX
 from wieldy.graph.program import Argument, Literal, Node, Program, Ref, Shape, Spec, Stored
+from wieldy.graph.views import (
+    ORDERS,
+    PARTS,
+    PIECES,
+    SHUFFLE,
+    is_piece,
+    order_of,
+    part_of,
+    piece_of,
+    shuffle_steps,
+    sizes,
+)
 
 RESHAPES = frozenset(
     f"aten.{name}"
@@ -23,10 +35,18 @@ RESHAPES = frozenset(
         "squeeze.dims", "unsqueeze.default", "unflatten.int", "_unsafe_view.default",
     )
 )  # fmt: skip
+EXPANDS = frozenset({"aten.expand.default", "aten.expand_as.default", "aten.broadcast_to.default"})
 ALIASES = frozenset(f"aten.{name}.default" for name in ("contiguous", "alias", "detach", "detach_"))
 COPIES = frozenset(f"aten.{name}.default" for name in ("clone", "lift_fresh_copy"))
 CASTS = frozenset({"aten.slice.Tensor", "aten.to.dtype", "aten.to.dtype_layout", "aten.type_as.default"})
 MAY_ALIAS = RESHAPES | {"aten.dropout.default", "aten.feature_dropout.default"}
+BATCH_FIRST = (
+    frozenset(
+        f"aten.{name}.default"
+        for name in ("conv1d", "conv2d", "batch_norm", "group_norm", "feature_dropout", "prelu")
+    )
+    | POOLING
+)  # what they do depends on which axis is the first
 SIZES = ("aten.sym_", "aten._assert_")
 Sizes = (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool)
 
@@ -62,6 +82,7 @@ class Reader:
         }
         self.first_names = {id(module): path for path, module in model.named_modules()}
         self.values: dict[str, str] = {}  # fx node -> the value that holds its result now
+        self._shapes: dict[str, Shape] = {}
         self.storages: dict[str, int] = {}  # fx node -> the memory that it may share with others
         self.user_inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
         self.calls: list[Call] = []
@@ -102,11 +123,15 @@ class Reader:
     def _define(self, fx: FxNode, value: str, shared_with: FxNode | None = None) -> None:
         """Note which value holds the result of an fx node, and whose memory it may be."""
         self.values[fx.name] = value
+        self._shapes[fx.name] = self._shape(fx)
         fresh = len(self.storages)
         self.storages[fx.name] = fresh if shared_with is None else self.storages.get(shared_with.name, fresh)
 
     def _read(self, fx: FxNode) -> None:
         op = str(fx.target)
+        if is_piece(fx):
+            self._show(fx)
+            return
         if not op.startswith("aten."):
             raise UnsupportedOpError(
                 f"{op}: is no operator on tensors, used by {self._where(fx)}. Move switches such as "
@@ -114,6 +139,14 @@ class Reader:
             )
         if op in ALIASES | COPIES or self._keeps_everything(fx, op):
             self._pass_on(fx, copies=op in COPIES)
+            return
+        if op in PIECES:  # each node that takes a piece is one of the program's
+            return
+        if op in ORDERS | PARTS:
+            self._show(fx)
+            return
+        if op == SHUFFLE:
+            self._shuffle(fx)
             return
         base = functional(op)
         source = fx.args[0] if fx.args and isinstance(fx.args[0], FxNode) else None
@@ -126,6 +159,8 @@ class Reader:
         caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
         if base in RESHAPES:
             known, arguments = "aten.reshape.default", self._reshape(fx)
+        elif base in EXPANDS:
+            known, arguments = EXPAND, {"self": self._operand(fx), "size": sizes(self._shape(fx))}
         else:
             known = REWRITTEN.get(base, base)
             arguments = read_arguments(fx, base, self.stored, self.values)
@@ -143,6 +178,43 @@ class Reader:
             self.stored[fx.name] = self.stored[source.name]
         else:
             self._define(fx, self.values[source.name], None if copies else source)
+
+    def _show(self, fx: FxNode) -> None:
+        """An operator that shows its input's axes in another order, or a part of it."""
+        source = fx.args[0]
+        assert isinstance(source, FxNode)
+        origin = source.args[0] if is_piece(fx) else source
+        assert isinstance(origin, FxNode)
+        if origin.name in self.stored:
+            raise TraceError(
+                f"{self.stored[origin.name]}: {self._where(fx)} takes a part of this stored tensor, or turns "
+                "it, on each call. Store it as it is used."
+            )
+        shape, value = self._shape(fx), self.values[origin.name]
+        if is_piece(fx):
+            op, arguments = piece_of(fx, value)
+        elif str(fx.target) in PARTS:
+            op, arguments = part_of(fx, value)
+        else:
+            op, arguments = "aten.permute.default", {"self": Ref(value), "dims": order_of(fx)}
+        if None in self._shape(origin) and None not in shape:
+            raise _mixed(fx)
+        caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        self.calls.append(Call(Node(fx.name, op, arguments, caller, shape), caller))
+        self._define(fx, fx.name, origin)
+
+    def _shuffle(self, fx: FxNode) -> None:
+        """Channels dealt out anew, as the three steps that it is made of."""
+        source, groups = fx.args
+        assert isinstance(source, FxNode)
+        assert isinstance(groups, int)
+        shape, value = self._shape(fx), self.values[source.name]
+        caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        for place, (op, arguments, made) in enumerate(shuffle_steps(shape, groups)):
+            name = fx.name if made == shape else f"{fx.name}.{place}"
+            self.calls.append(Call(Node(name, op, {"self": Ref(value), **arguments}, caller, made), caller))
+            value = name
+        self._define(fx, fx.name)
 
     def _overwrite(self, fx: FxNode, source: FxNode) -> None:
         """An in-place operator: whoever reads its input from here on sees the result."""
@@ -171,24 +243,31 @@ class Reader:
                 f"{self.stored[source.name]}: {self._where(fx)} reshapes this stored tensor on each call. "
                 "Store it in the shape in which it is used."
             )
-        shape = tuple(-1 if size is None else size for size in self._shape(fx))
-        return {"self": Ref(self.values[source.name]), "shape": shape}
+        return {"self": Ref(self.values[source.name]), "shape": sizes(self._shape(fx))}
+
+    def _operand(self, fx: FxNode) -> Ref | Stored:
+        source = fx.args[0]
+        assert isinstance(source, FxNode)
+        stored = self.stored.get(source.name)
+        return Ref(self.values[source.name]) if stored is None else Stored(stored)
 
     def _check(self, fx: FxNode, op: str) -> None:
         """Refuse what a program cannot say."""
-        if op not in OPS and op not in RESHAPES and op not in REWRITTEN:
+        if op not in OPS and op not in RESHAPES | EXPANDS and op not in REWRITTEN:
             raise UnsupportedOpError(
                 f"{op}: this operator of {self._where(fx)} is not supported yet{_source_line(fx)}. Supported "
                 f"are {', '.join(sorted(name.split('.')[1] for name in OPS))}. Replace it, or leave that "
                 "part out of the traced network."
             )
         shape = self._shape(fx)
-        if (op in POOLING or op.startswith("aten.conv2d")) and len(shape) != 4:
-            raise TraceError(f"{fx.name}: must work on (batch, channels, height, width); got {shape}.")
+        for rank, axes in ((1, "length"), (2, "height, width")):
+            if f"{rank}d." in op and "drop" not in op and len(shape) != 2 + rank:
+                raise TraceError(f"{fx.name}: must work on (batch, channels, {axes}); got {shape}.")
         given = [self._shape(other) for other in fx.all_input_nodes if other.name in self.values]
-        mixes = op in SOFTMAX and fx.args[1] in (0, -len(shape))
+        mixes = op in SOFTMAX and shape[_dimension(fx)] is None
+        mixes |= op in BATCH_FIRST and None in shape[1:]
         if mixes or (any(None in other for other in given) and None not in shape):
-            raise TraceError(f"{fx.name}: mixes the examples of a batch{_source_line(fx)}; keep them apart.")
+            raise _mixed(fx)
 
     def _shape(self, fx: FxNode) -> Shape:
         value = fx.meta["val"]
@@ -197,9 +276,9 @@ class Reader:
                 f"{fx.target}: returns {type(value).__name__} and not one tensor, in {self._where(fx)}."
             )
         free = [axis for axis, size in enumerate(value.shape) if not isinstance(size, int)]
-        if free and (free != [0] or not str(value.shape[0]).isidentifier()):
+        if len(free) > 1 or not all(str(value.shape[axis]).isidentifier() for axis in free):
             raise TraceError(
-                f"{fx.name}: has the shape {list(value.shape)}; the batch must stay the first axis and "
+                f"{fx.name}: has the shape {list(value.shape)}; the batch must stay an axis of its own and "
                 f"nothing else may depend on it{_source_line(fx)}. Keep examples apart in reshapes."
             )
         return tuple(None if axis in free else int(size) for axis, size in enumerate(value.shape))
@@ -244,6 +323,12 @@ class Reader:
     def _output(self, name: object) -> str:
         if not isinstance(name, str) or name not in self.values:
             raise TraceError(f"output {name!r}: must be a tensor that the network computes from its inputs.")
+        shape = self._shapes[name]
+        if shape[:1] != (None,):
+            raise TraceError(
+                f"output {name!r}: must have the batch as its first axis; its shape is {list(shape)}, where "
+                "None is the batch. Transpose it before it is returned."
+            )
         return self.values[name]
 
     def _tensor(self, name: str) -> Tensor:
@@ -288,6 +373,16 @@ def _caller(fx: FxNode) -> str:
 def _is_size(fx: FxNode) -> bool:
     """Whether a node computes or asserts sizes; nothing reads it, since reshapes spell their shape out."""
     return isinstance(fx.meta.get("val"), Sizes) or str(fx.target).startswith(SIZES)
+
+
+def _dimension(fx: FxNode) -> int:
+    dim = given_arguments(fx)["dim"]
+    assert isinstance(dim, int)
+    return dim
+
+
+def _mixed(fx: FxNode) -> TraceError:
+    return TraceError(f"{fx.name}: mixes the examples of a batch{_source_line(fx)}; keep them apart.")
 
 
 def _source_line(fx: FxNode) -> str:

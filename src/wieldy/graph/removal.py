@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wieldy.core.errors import ConfigError
 from wieldy.graph.coupling import Axis, Coupling, unit_roots
 from wieldy.graph.labels import AxisIds, Ids, Labels
+from wieldy.graph.ops import EXPAND
 from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec
 
 Kept = dict[Axis, NDArray[np.intp]]
@@ -43,6 +44,10 @@ def remove_units(
     for node in program.nodes:
         shape = _shrunk(node.shape, labels.values[node.name], stays)
         inputs = _follow(node, shape, shapes, tensors)
+        if node.op == "aten.slice.Tensor":
+            inputs = _moved(node, labels, stays)
+        if node.op == "aten.group_norm.default":
+            inputs = _fewer_groups(node, shapes, program)
         nodes.append(replace(node, shape=shape, inputs=inputs))
         shapes[node.name] = shape
     return program.with_nodes(tuple(nodes), tensors), kept
@@ -101,6 +106,8 @@ def _follow(
     """Return the node's arguments with the widths that they spell out brought up to date."""
     if node.op == "aten.reshape.default":
         return dict(node.inputs) | {"shape": tuple(-1 if size is None else size for size in shape)}
+    if node.op == EXPAND:
+        return dict(node.inputs) | {"size": tuple(-1 if size is None else size for size in shape)}
     if node.groups != 1:
         source, weight = node.inputs["input"], next(node.stored())
         assert isinstance(source, Ref)
@@ -109,6 +116,30 @@ def _follow(
         assert per_group is not None
         return dict(node.inputs) | {"groups": width // per_group}
     return node.inputs
+
+
+def _moved(node: Node, labels: Labels, stays: Any) -> Mapping[str, Argument]:
+    """Return a slice's arguments: it begins and ends after as many channels as remain before."""
+    source = next(node.refs())
+    dim, start, end = (node.inputs[name] for name in ("dim", "start", "end"))
+    assert isinstance(dim, int)
+    assert isinstance(start, int)
+    assert isinstance(end, int)
+    ids = labels.values[source][dim]
+    if ids is None:
+        return node.inputs
+    begin, stop = np.searchsorted(stays(ids), [start, end]).tolist()
+    return dict(node.inputs) | {"start": begin, "end": stop}
+
+
+def _fewer_groups(node: Node, shapes: Mapping[str, Shape], program: Program) -> Mapping[str, Argument]:
+    """Return a group norm's arguments: as many channels in each group as before."""
+    source, groups = next(node.refs()), node.inputs["num_groups"]
+    before, after = program.shape(source)[1], shapes[source][1]
+    assert isinstance(groups, int)
+    assert before is not None
+    assert after is not None
+    return dict(node.inputs) | {"num_groups": after * groups // before}
 
 
 def keep_indices(array: NDArray[Any], name: str, kept: Kept) -> NDArray[Any]:

@@ -110,7 +110,7 @@ def _failure(model: nn.Module, inputs: tuple[Tensor, ...]) -> Exception | None:
 def _fixed_batch(model: nn.Module, error: Exception) -> TraceError:
     return TraceError(
         f"{type(model).__name__}: the batch must stay free, but the network fixes it: {_first_line(error)} "
-        "Replace literal batch sizes by x.shape[0] or -1."
+        "Replace literal batch sizes, and len(x), by x.shape[0] or -1."
     )
 
 

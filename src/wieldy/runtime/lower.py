@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core.errors import InternalError, SchemaError
-from wieldy.graph.ops import OPS
+from wieldy.graph.ops import ATTENTION, EXPAND, MATMUL, OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.fuse import affine
@@ -153,7 +153,7 @@ def _conv(a: Lowered) -> Any:
     else:
         grouped = weight.reshape(a["groups"], -1, *weight.shape[1:])
         result = a.ops.group_convolution(a["input"], a.constant(grouped), *spread)
-    return _plus_bias(a, result, (1, -1, 1, 1))
+    return _plus_bias(a, result, (1, -1) + (1,) * (len(a.node.shape) - 2))
 
 
 def _linear(a: Lowered) -> Any:
@@ -228,10 +228,86 @@ def _reshape(a: Lowered) -> Any:
     return a.ops.reshape(a["self"], a.whole(shape), special_zero=False)
 
 
+def _matmul(a: Lowered) -> Any:
+    return a.ops.matmul(a["self"], a["other"], transpose_a=False, transpose_b=False)
+
+
+def _attention(a: Lowered) -> Any:
+    """softmax(query key^T * scale + mask) value, as the one operation that OpenVINO has for it."""
+    query, key, value = (a[name] for name in ("query", "key", "value"))
+    if a["enable_gqa"]:
+        heads = a.node.shape[-3] or 1
+        key, value = (_repeated(a, side, heads) for side in (key, value))
+    given = [query, key, value]
+    if a["attn_mask"] is not None or a["scale"] is not None:
+        given.append(a["attn_mask"] if a["attn_mask"] is not None else a.constant(0.0))
+    if a["scale"] is not None:
+        given.append(a.constant(a["scale"]))
+    return a.ops.scaled_dot_product_attention(*given, causal=a["is_causal"])
+
+
+def _repeated(a: Lowered, value: Any, heads: int) -> Any:
+    """Return each head as often as queries share it, one after the other."""
+    batch, found, length, width = value.get_shape()
+    split = a.ops.unsqueeze(value, a.whole([2]))
+    wide = a.ops.broadcast(split, a.whole([batch, found, heads // found, length, width]))
+    return a.ops.reshape(wide, a.whole([batch, heads, length, width]), special_zero=False)
+
+
+def _expand(a: Lowered) -> Any:
+    shape = [a.batch if size is None else size for size in a.node.shape]
+    return a.ops.broadcast(a["self"], a.whole(shape))
+
+
+def _slice(a: Lowered) -> Any:
+    ends = (a.whole([a[name]]) for name in ("start", "end", "step", "dim"))
+    return a.ops.slice(a["self"], *ends)
+
+
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+def _pad(a: Lowered) -> Any:
+    """Torch names the last axis first, begin and end side by side."""
+    pad, rank = a["pad"], len(a.node.shape)
+    sides = [pad[2 * place : 2 * place + 2] for place in range(len(pad) // 2)]
+    begins, ends = ([0] * (rank - len(sides)) + [side[k] for side in sides[::-1]] for k in (0, 1))
+    fill = a.constant(a["value"] or 0.0) if a["mode"] == "constant" else None
+    return a.ops.pad(a["self"], a.whole(begins), a.whole(ends), PAD_MODES[a["mode"]], fill)
+
+
+def _prelu(a: Lowered) -> Any:
+    slope = a.arrays["weight"].reshape((1, -1) + (1,) * (len(a.node.shape) - 2))
+    return a.ops.prelu(a["self"], a.constant(slope))
+
+
+def _layer_norm(a: Lowered) -> Any:
+    shape, rank = a["normalized_shape"], len(a.node.shape)
+    axes = a.whole(range(rank - len(shape), rank))
+    return _scaled(a, a.ops.mvn(a["input"], axes, True, a["eps"], "inside_sqrt"), shape)
+
+
+def _group_norm(a: Lowered) -> Any:
+    """Each group of channels, with all their pixels, as one row to normalise."""
+    shape = [a.batch if size is None else size for size in a.node.shape]
+    rows = a.ops.reshape(a["input"], a.whole([shape[0], a["num_groups"], -1]), special_zero=False)
+    normal = a.ops.mvn(rows, a.whole([2]), True, a["eps"], "inside_sqrt")
+    back = a.ops.reshape(normal, a.whole(shape), special_zero=False)
+    return _scaled(a, back, (1, -1) + (1,) * (len(shape) - 2))
+
+
+def _scaled(a: Lowered, value: Any, shape: tuple[int, ...]) -> Any:
+    """Multiply by a norm's weight and add its bias, where it has them."""
+    for name, apply in (("weight", a.ops.multiply), ("bias", a.ops.add)):
+        if a[name] is not None:
+            value = apply(value, a.constant(a.arrays[name].reshape(shape)))
+    return value
+
+
 def _adaptive_avg_pool(a: Lowered) -> Any:
     size = tuple(a["output_size"])
-    if size == (1, 1):
-        return a.ops.reduce_mean(a["self"], a.whole([2, 3]), keep_dims=True)
+    if set(size) == {1}:
+        return a.ops.reduce_mean(a["self"], a.whole(range(2, 2 + len(size))), keep_dims=True)
     if size == tuple(a["self"].get_shape())[2:]:
         return a["self"]
     return a.ops.adaptive_avg_pool(a["self"], a.whole(list(size)))
@@ -254,10 +330,12 @@ def _avg_pool_past_padding(a: Lowered) -> Any:
 
     So the padding becomes part of the image. A window that starts in it is none of torch's and goes again.
     """
-    ends, none = a.whole([0, 0, *a["padding"]]), [0, 0]
+    rank = len(a["padding"])
+    ends, none, ones = a.whole([0, 0, *a["padding"]]), [0] * rank, [1] * rank
     padded = a.ops.pad(a["self"], ends, ends, "constant", a.constant(0.0))
     pooled = a.ops.avg_pool(padded, a["stride"], none, none, a["kernel_size"], True, _rounding(a), "explicit")
-    return a.ops.slice(pooled, a.whole(none), a.whole(a.node.shape[2:]), a.whole([1, 1]), a.whole([2, 3]))
+    axes = a.whole(range(2, 2 + rank))
+    return a.ops.slice(pooled, a.whole(none), a.whole(a.node.shape[2:]), a.whole(ones), axes)
 
 
 def _max_pool(a: Lowered) -> Any:
@@ -268,6 +346,7 @@ def _max_pool(a: Lowered) -> Any:
 
 
 LOWERINGS: dict[str, Lowering] = {
+    "aten.conv1d.default": _conv,
     "aten.conv2d.default": _conv,
     "aten.linear.default": _linear,
     "aten.batch_norm.default": _batch_norm,
@@ -291,9 +370,23 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.mul.Tensor": _binary("multiply"),
     "aten.div.Tensor": _binary("divide"),
     "aten.cat.default": lambda a: a.ops.concat(a["tensors"], a["dim"]),
+    MATMUL: _matmul,
+    ATTENTION: _attention,
     "aten.reshape.default": _reshape,
+    EXPAND: _expand,
+    "aten.permute.default": lambda a: a.ops.transpose(a["self"], a.whole(a["dims"])),
+    "aten.slice.Tensor": _slice,
+    "aten.select.int": lambda a: a.ops.gather(a["self"], a.whole(a["index"]), a.whole(a["dim"])),
+    "aten.pad.default": _pad,
+    "aten.prelu.default": _prelu,
+    "aten.group_norm.default": _group_norm,
+    "aten.layer_norm.default": _layer_norm,
     "aten.mean.dim": _mean,
+    "aten.amax.default": lambda a: a.ops.reduce_max(a["self"], a.whole(a["dim"]), a["keepdim"]),
+    "aten.adaptive_avg_pool1d.default": _adaptive_avg_pool,
     "aten.adaptive_avg_pool2d.default": _adaptive_avg_pool,
+    "aten.avg_pool1d.default": _avg_pool,
     "aten.avg_pool2d.default": _avg_pool,
+    "aten.max_pool1d.default": _max_pool,
     "aten.max_pool2d.default": _max_pool,
 }

@@ -14,10 +14,8 @@ from wieldy.core import lock, rng
 from wieldy.core.data import Data, check_labels
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import CONV, LINEAR
+from wieldy.graph.ops import WEIGHTED
 from wieldy.stats.modes import evaluating
-
-WEIGHTED = (CONV, LINEAR)
 
 
 @dataclass

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from wieldy.graph.coupling import Group
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import WEIGHTED
 from wieldy.methods.contract import MethodConfig
-from wieldy.stats.collect import WEIGHTED, Stats
+from wieldy.stats.collect import Stats
 
 
 class MagnitudeConfig(MethodConfig):

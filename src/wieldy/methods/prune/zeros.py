@@ -19,9 +19,10 @@ from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.program import Node
 from wieldy.methods.contract import MethodConfig
-from wieldy.stats.collect import WEIGHTED, Stats
+from wieldy.stats.collect import Stats
 
 NAME = "zeros"
 FIRST = "the first layer reads few channels; its zeros would save nothing"

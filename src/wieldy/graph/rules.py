@@ -1,0 +1,253 @@
+"""What each operator does to the labels of channels: which depend on each other, and which must stay."""
+
+import numpy as np
+
+from wieldy.core.errors import InternalError, SchemaError
+from wieldy.graph.axes import AXIS_RULES
+from wieldy.graph.labels import AxisIds, Ids, Labels, Rule, joined, operand, source_ids, whole, wholes
+from wieldy.graph.ops import ATTENTION, BINARY, ELEMENTWISE, MATMUL, POOLING, SOFTMAX
+from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+
+
+def label_program(program: Program) -> Labels:
+    """Walk the program once and return its labels."""
+    labels = Labels(program)
+    for name, spec in program.inputs.items():
+        labels.values[name] = (None,) * len(spec.shape)
+    for node in program.nodes:
+        try:
+            labels.values[node.name] = _rule(node.op)(labels, node)
+        except (IndexError, ValueError) as error:
+            raise SchemaError(
+                f"program: {node.op} of {node.name!r} does not fit the shapes that it names ({error})."
+            ) from None
+        labels.shapes[node.name] = node.shape
+    for name in program.outputs:
+        for ids in labels.values[name]:
+            labels.pin(ids, "its channels are the network's outputs")
+    return labels
+
+
+FIXED = "channels that must stay, such as the network's inputs"
+
+
+def _rule(op: str) -> Rule:
+    if op in RULES:
+        return RULES[op]
+    if op in ELEMENTWISE:
+        return _same
+    if op in POOLING:
+        return _pool
+    if op in BINARY:
+        return _binary
+    if op in SOFTMAX:
+        return _softmax
+    raise InternalError(f"labels: {op} is on the allow-list but has no rule.")
+
+
+def _value(argument: Argument) -> str:
+    assert isinstance(argument, Ref)
+    return argument.name
+
+
+def _same(labels: Labels, node: Node) -> AxisIds:
+    return source_ids(labels, node)
+
+
+def _pool(labels: Labels, node: Node) -> AxisIds:
+    source = source_ids(labels, node)
+    for ids in source[2:]:
+        labels.pin(ids, f"{node.name} pools across them")
+    return (*source[:2], *(None for _ in source[2:]))
+
+
+def _conv(labels: Labels, node: Node) -> AxisIds:
+    weight = node.inputs["weight"]
+    assert isinstance(weight, Stored)
+    shape = labels.program.tensors[weight.name].shape
+    out_channels, width = int(shape[0] or 0), int(shape[1] or 0)
+    groups = node.groups
+    source = source_ids(labels, node)[1]
+    produced = labels.axis(weight.name, 0, out_channels)
+    _bias(labels, node, produced)
+    if groups == 1 or width > 1:  # of more groups, the same position goes from every group
+        _read_by(labels, np.tile(labels.axis(weight.name, 1, width), groups), source)
+        labels.unite(np.tile(produced[: out_channels // groups], groups), produced)
+    elif source is None:
+        labels.pin(produced, f"{node.layer} is depthwise over {FIXED}")
+    else:  # depthwise: a channel and everything made from it go together, and the group with them
+        labels.unite(np.repeat(source, out_channels // groups), produced)
+    return (None, produced, *(None for _ in node.shape[2:]))
+
+
+def _read_by(labels: Labels, columns: Ids, source: Ids | None) -> None:
+    """The columns of a weight go with the channels that they read; a weight used twice may read two."""
+    if source is None:
+        labels.pin(columns, f"they read {FIXED}")
+    else:
+        labels.unite(columns, source)
+
+
+def _linear(labels: Labels, node: Node) -> AxisIds:
+    weight = node.inputs["weight"]
+    assert isinstance(weight, Stored)
+    rows, columns = (int(size or 0) for size in labels.program.tensors[weight.name].shape)
+    source = source_ids(labels, node)
+    _read_by(labels, labels.axis(weight.name, 1, columns), source[-1])
+    produced = labels.axis(weight.name, 0, rows)
+    _bias(labels, node, produced)
+    return (*source[:-1], produced)
+
+
+def _bias(labels: Labels, node: Node, produced: Ids) -> None:
+    bias = node.inputs["bias"]
+    if isinstance(bias, Stored):
+        labels.unite(labels.axis(bias.name, 0, len(produced)), produced)
+
+
+def _batch_norm(labels: Labels, node: Node) -> AxisIds:
+    source = source_ids(labels, node)
+    for name in node.stored():
+        size = labels.program.tensors[name].shape[0]
+        _read_by(labels, labels.axis(name, 0, int(size or 0)), source[1])
+    return source
+
+
+def _binary(labels: Labels, node: Node) -> AxisIds:
+    sides = [operand(labels, node.inputs[name]) for name in ("self", "other")]
+    return joined(labels, node, sides, len(node.shape))
+
+
+def _cat(labels: Labels, node: Node) -> AxisIds:
+    tensors, dim = node.inputs["tensors"], int(node.inputs["dim"])  # type: ignore[arg-type]
+    assert isinstance(tensors, tuple)
+    names = [_value(item) for item in tensors]
+    result: list[Ids | None] = []
+    for axis in range(len(node.shape)):
+        parts = [labels.values[name][axis] for name in names]
+        known = [ids for ids in parts if ids is not None]
+        if not known:
+            result.append(None)
+        elif axis == dim:
+            filled = [
+                _or_fixed(labels, ids, labels.shapes[name][axis])
+                for ids, name in zip(parts, names, strict=True)
+            ]
+            result.append(np.concatenate(filled))
+        else:
+            for ids in known[1:]:
+                labels.unite(known[0], ids)
+            if len(known) < len(parts):
+                labels.pin(known[0], f"{node.name} joins them with channels that must stay")
+            result.append(known[0])
+    return tuple(result)
+
+
+def _or_fixed(labels: Labels, ids: Ids | None, size: int | None) -> Ids:
+    if ids is not None:
+        return ids
+    fixed = labels.fresh(int(size or 0))
+    labels.pin(fixed, f"they are {FIXED}")
+    return fixed
+
+
+def _reduce(labels: Labels, node: Node) -> AxisIds:
+    source = source_ids(labels, node)
+    done = "averages over them" if node.op == "aten.mean.dim" else "takes the largest of them"
+    dims = node.inputs["dim"]
+    assert isinstance(dims, tuple)
+    for dim in dims:
+        labels.pin(source[dim], f"{node.name} {done}")  # type: ignore[index]
+    if node.inputs["keepdim"]:
+        return tuple(None if axis in dims else ids for axis, ids in enumerate(source))
+    return tuple(ids for axis, ids in enumerate(source) if axis not in dims)
+
+
+def _softmax(labels: Labels, node: Node) -> AxisIds:
+    source = source_ids(labels, node)
+    labels.pin(source[int(node.inputs["dim"])], f"{node.name} normalises over them")  # type: ignore[arg-type]
+    return source
+
+
+def _prelu(labels: Labels, node: Node) -> AxisIds:
+    source, weight = source_ids(labels, node), _tensor(node, "weight")
+    size = int(labels.program.tensors[weight].shape[0] or 0)
+    if size > 1:
+        _read_by(labels, labels.axis(weight, 0, size), source[1])
+    return source
+
+
+def _group_norm(labels: Labels, node: Node) -> AxisIds:
+    """A group goes as a whole: the statistics of the others are their own."""
+    source, groups = source_ids(labels, node), whole(node, "num_groups")
+    ids = source[1]
+    if ids is not None and groups == 1:
+        labels.pin(ids, f"{node.name} normalises over them")
+    elif ids is not None:
+        of_groups = ids.reshape(groups, -1)
+        labels.unite(np.repeat(of_groups[:, 0], of_groups.shape[1]), ids)
+    for axis, others in enumerate(source[2:], 2):
+        labels.pin(others, f"{node.name} normalises over axis {axis}")
+    for name in node.stored():
+        size = int(labels.program.tensors[name].shape[0] or 0)
+        _read_by(labels, labels.axis(name, 0, size), ids)
+    return (source[0], ids, *(None for _ in source[2:]))
+
+
+def _layer_norm(labels: Labels, node: Node) -> AxisIds:
+    source, count = source_ids(labels, node), len(wholes(node, "normalized_shape"))
+    for ids in source[-count:]:
+        labels.pin(ids, f"{node.name} normalises over them")
+    return (*source[:-count], *(None,) * count)
+
+
+def _matmul(labels: Labels, node: Node) -> AxisIds:
+    """What is summed over goes on both sides together."""
+    sides = [operand(labels, node.inputs[name]) for name in ("self", "other")]
+    (first, _), (second, _) = sides
+    if min(len(first), len(second)) < 2:
+        for ids in (*first, *second):
+            labels.pin(ids, f"{node.name} multiplies them by a vector")
+        return (None,) * len(node.shape)
+    for one, other in ((first[-1], second[-2]), (second[-2], first[-1])):
+        if other is None:
+            labels.pin(one, f"{node.name} sums over them with {FIXED}")
+        elif one is not None:
+            labels.unite(one, other)
+    leading = joined(labels, node, [(ids[:-2], of[:-2]) for ids, of in sides], len(node.shape) - 2)
+    return (*leading, first[-2], second[-1])
+
+
+def _attention(labels: Labels, node: Node) -> AxisIds:
+    """Heads go together in queries, keys and values; what a head computes with stays."""
+    names = ("query", "key", "value")
+    sides = [operand(labels, node.inputs[name]) for name in names]
+    for ids, _ in sides[:2]:
+        labels.pin(ids[-1], f"{node.name} sums over them")
+    for ids, _ in sides:
+        labels.pin(ids[-2], f"{node.name} normalises over them")
+    mask, shape = operand(labels, node.inputs["attn_mask"])
+    leading = [(ids[:-2], of[:-2]) for ids, of in sides] + ([(mask[:-2], shape[:-2])] if shape else [])
+    return (*joined(labels, node, leading, len(node.shape) - 2), None, sides[2][0][-1])
+
+
+def _tensor(node: Node, name: str) -> str:
+    value = node.inputs[name]
+    assert isinstance(value, Stored)
+    return value.name
+
+
+RULES: dict[str, Rule] = AXIS_RULES | {
+    "aten.conv1d.default": _conv,
+    "aten.conv2d.default": _conv,
+    "aten.linear.default": _linear,
+    "aten.batch_norm.default": _batch_norm,
+    "aten.cat.default": _cat,
+    "aten.mean.dim": _reduce,
+    "aten.amax.default": _reduce,
+    MATMUL: _matmul,
+    ATTENTION: _attention,
+    "aten.prelu.default": _prelu,
+    "aten.group_norm.default": _group_norm,
+    "aten.layer_norm.default": _layer_norm,
+}
