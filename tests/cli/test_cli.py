@@ -128,6 +128,7 @@ def test_ctrl_c_leaves_with_130_and_no_half_written_file(tmp_path: Path) -> None
     process = subprocess.Popen(
         [sys.executable, "-c", "from wieldy.cli import main; main()", "demo", "--out", str(out)],
         stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(out.glob("ledger*")) and time.monotonic() < deadline:

@@ -37,7 +37,9 @@ class Group:
 
     def __str__(self) -> str:
         axes = ", ".join(f"{tensor}[{axis}]" for tensor, axis in self.members)
-        return f"{self.name}: {self.size} channels in {axes}"
+        width = len(next(iter(self.members.values()))[0])
+        units = "channels" if width == 1 else f"units of {width} channels"
+        return f"{self.name}: {self.size} {units} in {axes}"
 
 
 @dataclass(frozen=True)
