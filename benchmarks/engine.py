@@ -6,6 +6,7 @@
 Each ratio is the median of 40 paired rounds in one process. `speedup` is OpenVINO dense fp32 over ours,
 `speedup_over_best` the fastest dense form of the same tier over ours, `speedup_over_onnxruntime` its dense
 fp32 over ours: at this machine's own tier alone, since it cannot be held back. Writes engine.json row by row.
+With --deepsparse PYTHON, DeepSparse with the same zeros stands beside rows that are there already.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from wieldy.runtime.tier import available_tiers, has_bf16
 FORMATS = ("csr", "block_8x1")
 SPARSITIES = (0.9, 0.5, 0.8, 0.95, 0.7, 0.6, 0.98)  # in the order in which they are asked for
 DENSE = ("fp32", "int8", "bf16")
+DEEPSPARSE_AT = 0.9
 KEY = ("net", "format", "sparsity", "scope", "tier", "batch", "threads")
 Point = tuple[str, str, float, str, str, int, int]  # of the grid, by KEY
 
@@ -38,9 +40,14 @@ def main() -> int:
     """Measure one row, or all that are missing."""
     asked = arguments()
     if asked.net:
-        row = measure_row(tuple(getattr(asked, key) for key in KEY))
+        point = tuple(getattr(asked, key) for key in KEY)
+        row = measure_row(point)
+        if asked.deepsparse:
+            row |= deepsparse(point, asked.deepsparse)
         print(json.dumps(row) if asked.json else json.dumps(row, indent=1))
         return 0
+    if asked.deepsparse:
+        return deepsparse_rows(prepared(asked.out) / "engine.json", asked.deepsparse)
     return all_rows(prepared(asked.out) / "engine.json")
 
 
@@ -57,6 +64,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one line")
+    parser.add_argument(
+        "--deepsparse", type=Path, help="the Python of a venv that has DeepSparse; see deepsparse_peer.py"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return parser.parse_args()
 
@@ -92,13 +102,27 @@ def onnxruntime(point: Point, package: Path) -> dict[str, object]:
     """Time ours against ONNX Runtime's dense fp32, in a process of their own."""
     net, *_, batch, threads = point
     model = subjects.write_onnx(net, batch, subjects.subject_folder())
-    peer = Path(__file__).parent / "onnx_peer.py"
-    command = [sys.executable, str(peer), str(package), str(model), str(batch), str(threads)]
+    return beside("onnxruntime", package, model, batch, threads)
+
+
+def deepsparse(point: Point, python: Path) -> dict[str, object]:
+    """Time ours against DeepSparse, the same zeros in both; it picks its kernels by the CPU."""
+    net, form, sparsity, scope, _, batch, threads = point
+    folder = subjects.subject_folder()
+    package = subjects.write_sparse(net, form, sparsity, folder, scope)
+    return beside(
+        "deepsparse", package, subjects.write_sparse_onnx(package, batch), batch, threads, str(python)
+    )
+
+
+def beside(peer: str, package: Path, model: Path, batch: int, threads: int, *more: str) -> dict[str, object]:
+    """Time ours against a runtime of others, in a process of their own."""
+    script = Path(__file__).parent / f"{peer.removesuffix('runtime')}_peer.py"
+    command = [sys.executable, str(script), str(package), str(model), str(batch), str(threads), *more]
     with lock.measuring():
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = json.loads(answer)
-    over = speedup("speedup_over_onnxruntime", Interval(**found["ratio"]))
-    return over | {"onnxruntime_ms": found["milliseconds"]}
+    found = json.loads(answer.splitlines()[-1])
+    return speedup(f"speedup_over_{peer}", Interval(**found["ratio"])) | {f"{peer}_ms": found["milliseconds"]}
 
 
 def speedup(name: str, ratio: Interval) -> dict[str, float]:
@@ -130,6 +154,17 @@ def all_rows(path: Path) -> int:
         write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
         print(f"{number}/{len(todo)} {json.dumps(result['rows'][-1])}", flush=True)
     print(f"{len(result['rows'])} rows, {result.get('seconds', 0) / 60:.0f} minutes in all: {path}")
+    return 0
+
+
+def deepsparse_rows(path: Path, python: Path) -> int:
+    """Put DeepSparse beside the rows of this machine's own tier at 90 % zeros and write after each."""
+    result = json.loads(path.read_text())
+    for row in result["rows"]:
+        if row["tier"] == available_tiers()[-1] and row["sparsity"] == DEEPSPARSE_AT:
+            row |= deepsparse(tuple(row[key] for key in KEY), python)
+            write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+            print(json.dumps(row), flush=True)
     return 0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wieldy.compress.load import load
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost_table import BLOCKS
 from wieldy.graph.network import GraphNetwork
@@ -167,6 +168,16 @@ def write_sparse(name: str, form: str, sparsity: float, folder: Path, scope: str
     if not path.exists():
         network = trace(build(name), example(name))
         save(network, path, formats=put_zeros(name, network, form, sparsity, scope))
+    return path
+
+
+def write_sparse_onnx(package: Path, batch: int) -> Path:
+    """Write a package of the benchmark for DeepSparse: zeros among dense numbers, in its ONNX."""
+    path = package.with_name(f"{package.stem}-{batch}-sparse.onnx")
+    if not path.exists():
+        network = load(package)
+        shape = (batch, *(size for size in next(iter(network.program.inputs.values())).shape[1:] if size))
+        torch.onnx.export(network, (torch.zeros(shape),), path, dynamo=False, opset_version=13)
     return path
 
 

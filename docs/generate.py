@@ -120,7 +120,9 @@ def engine() -> str:
     for tier in dict.fromkeys(row["tier"] for row in measured["rows"]) if measured else ():
         rows = [row for row in measured["rows"] if row["tier"] == tier]
         header = [
-            name for name in ENGINE_HEADER if name != ONNX or any("onnxruntime_ms" in row for row in rows)
+            name
+            for name in ENGINE_HEADER
+            if name not in PEERS or any(f"{PEERS[name]}_ms" in row for row in rows)
         ]
         lines = [
             [cell for cell, name in zip(line, ENGINE_HEADER, strict=True) if name in header]
@@ -131,7 +133,7 @@ def engine() -> str:
     return "\n".join(parts) or "not measured yet\n"
 
 
-ONNX = "over ONNX Runtime"
+PEERS = {"over ONNX Runtime": "onnxruntime", "over DeepSparse": "deepsparse"}
 ENGINE_HEADER = [
     "network",
     "form",
@@ -143,7 +145,7 @@ ENGINE_HEADER = [
     "int8",
     "bf16",
     "over best",
-    ONNX,
+    *PEERS,
 ]
 
 
@@ -156,7 +158,7 @@ def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
             f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
             *(f"{row[key]:.2f}" if row[key] else "" for key in ("ours_ms", "fp32_ms", "int8_ms", "bf16_ms")),
             f"{row['speedup_over_best']:.2f} ({row['best_dense']})",
-            f"{row['speedup_over_onnxruntime']:.2f}" if "onnxruntime_ms" in row else "",
+            *(f"{row[f'speedup_over_{peer}']:.2f}" if f"{peer}_ms" in row else "" for peer in PEERS.values()),
         ]
         for row in rows
     ]  # fmt: skip

@@ -61,7 +61,7 @@ class GraphNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map inputs in traced order to the output, or to a tuple of them."""
         values = self._bind(inputs)
-        batch = len(inputs[0])
+        batch = inputs[0].shape[0]  # not len, which a tracer takes for a constant
         for node in self.program.nodes:
             values[node.name] = self._call(node, values, batch)
             if node.name in self._watched:
