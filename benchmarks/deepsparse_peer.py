@@ -42,7 +42,7 @@ def main() -> int:
     import numpy as np
 
     from wieldy.runtime.child import Side
-    from wieldy.runtime.timing import BLOCK_SECONDS, ROUNDS, paired_ratio
+    from wieldy.runtime.timing import BLOCK_SECONDS, ROUNDS, in_turns, paired_ratio
 
     package, model, batch, threads, python = sys.argv[1:6]
     run = Side(package, "f32", int(threads)).runner(int(batch))
@@ -64,10 +64,7 @@ def main() -> int:
             return (time.perf_counter() - begin) * 1e3 / count
 
         counts = [max(1, round(BLOCK_SECONDS * 1e3 / side(10))) for side in (theirs, ours)]
-        times = np.empty((ROUNDS, 2))
-        for index in range(ROUNDS):
-            for side in (0, 1) if index % 2 == 0 else (1, 0):
-                times[index, side] = (theirs, ours)[side](counts[side])
+        times = in_turns(lambda: theirs(counts[0]), lambda: ours(counts[1]), ROUNDS)
         peer.stdin.close()
     answer = {"ratio": paired_ratio(times).model_dump(), "milliseconds": float(np.median(times[:, 0]))}
     print(json.dumps(answer))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError, ShapeError, TraceError
 from wieldy.graph.ops import EXPAND, OPS
-from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+from wieldy.graph.program import Argument, Node, Program, Ref, Stored, with_batch
 from wieldy.graph.removal import Kept, keep_indices
 
 DROPOUTS = ("aten.dropout.default", "aten.feature_dropout.default")
@@ -154,7 +154,7 @@ class GraphNetwork(nn.Module):
             flag = "training" if "training" in arguments else "train"
             arguments[flag] = arguments[flag] or self.training
         if node.op == EXPAND:
-            arguments["size"] = [batch if size is None else size for size in node.shape]
+            arguments["size"] = with_batch(node.shape, batch)
         given = {name: arguments[name] for name, kind in OPS[node.op] if kind != "none"}
         return operator(node.op)(**given)
 

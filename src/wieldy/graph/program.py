@@ -12,6 +12,16 @@ from wieldy.graph.ops import OPS
 Shape = tuple[int | None, ...]  # None: the batch
 
 
+def with_batch(shape: Shape, batch: int) -> tuple[int, ...]:
+    """Return a shape for so many examples; -1 stands for any number, as in arguments.
+
+    Example:
+        >>> with_batch((None, 3), -1)
+        (-1, 3)
+    """
+    return tuple(batch if size is None else size for size in shape)
+
+
 @dataclass(frozen=True)
 class Ref:
     """A value that another node computes, or an input."""

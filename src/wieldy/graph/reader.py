@@ -14,7 +14,7 @@ from wieldy.graph.arguments import REWRITTEN, functional, given_arguments, read_
 from wieldy.graph.leaves import is_leaf, without_inplace
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX
-from wieldy.graph.program import Argument, Literal, Node, Program, Ref, Shape, Spec, Stored
+from wieldy.graph.program import Argument, Literal, Node, Program, Ref, Shape, Spec, Stored, with_batch
 from wieldy.graph.views import (
     ORDERS,
     PARTS,
@@ -25,7 +25,6 @@ from wieldy.graph.views import (
     part_of,
     piece_of,
     shuffle_steps,
-    sizes,
 )
 
 RESHAPES = frozenset(
@@ -156,11 +155,11 @@ class Reader:
                 "network that keeps a state cannot be traced; compute it outside."
             )
         self._check(fx, base)
-        caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        caller = self._caller(fx)
         if base in RESHAPES:
             known, arguments = "aten.reshape.default", self._reshape(fx)
         elif base in EXPANDS:
-            known, arguments = EXPAND, {"self": self._operand(fx), "size": sizes(self._shape(fx))}
+            known, arguments = EXPAND, {"self": self._operand(fx), "size": with_batch(self._shape(fx), -1)}
         else:
             known = REWRITTEN.get(base, base)
             arguments = read_arguments(fx, base, self.stored, self.values)
@@ -199,7 +198,7 @@ class Reader:
             op, arguments = "aten.permute.default", {"self": Ref(value), "dims": order_of(fx)}
         if None in self._shape(origin) and None not in shape:
             raise _mixed(fx)
-        caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        caller = self._caller(fx)
         self.calls.append(Call(Node(fx.name, op, arguments, caller, shape), caller))
         self._define(fx, fx.name, origin)
 
@@ -209,7 +208,7 @@ class Reader:
         assert isinstance(source, FxNode)
         assert isinstance(groups, int)
         shape, value = self._shape(fx), self.values[source.name]
-        caller = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        caller = self._caller(fx)
         for place, (op, arguments, made) in enumerate(shuffle_steps(shape, groups)):
             name = fx.name if made == shape else f"{fx.name}.{place}"
             self.calls.append(Call(Node(name, op, {"self": Ref(value), **arguments}, caller, made), caller))
@@ -243,7 +242,7 @@ class Reader:
                 f"{self.stored[source.name]}: {self._where(fx)} reshapes this stored tensor on each call. "
                 "Store it in the shape in which it is used."
             )
-        return {"self": Ref(self.values[source.name]), "shape": sizes(self._shape(fx))}
+        return {"self": Ref(self.values[source.name]), "shape": with_batch(self._shape(fx), -1)}
 
     def _operand(self, fx: FxNode) -> Ref | Stored:
         source = fx.args[0]
@@ -290,6 +289,11 @@ class Reader:
             return False
         old, new = source.meta["val"], fx.meta["val"]
         return str(old.shape) == str(new.shape) and old.dtype == new.dtype
+
+    def _caller(self, fx: FxNode) -> str:
+        """Return the module whose `forward` made a node, by the first of its names."""
+        path: str = self.first_names[id(self.model.get_submodule(_caller(fx)))]
+        return path
 
     def _owner(self, fx: FxNode) -> str:
         """Return the module whose tensors a node reads, if it is handed some."""

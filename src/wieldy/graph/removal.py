@@ -11,7 +11,7 @@ from wieldy.core.errors import ConfigError
 from wieldy.graph.coupling import Axis, Coupling, unit_roots
 from wieldy.graph.labels import AxisIds, Ids, Labels
 from wieldy.graph.ops import EXPAND
-from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec
+from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec, with_batch
 
 Kept = dict[Axis, NDArray[np.intp]]
 
@@ -43,11 +43,10 @@ def remove_units(
     nodes = []
     for node in program.nodes:
         shape = _shrunk(node.shape, labels.values[node.name], stays)
-        inputs = _follow(node, shape, shapes, tensors)
         if node.op == "aten.slice.Tensor":
             inputs = _moved(node, labels, stays)
-        if node.op == "aten.group_norm.default":
-            inputs = _fewer_groups(node, shapes, program)
+        else:
+            inputs = _follow(node, shape, shapes, labels.shapes, tensors)
         nodes.append(replace(node, shape=shape, inputs=inputs))
         shapes[node.name] = shape
     return program.with_nodes(tuple(nodes), tensors), kept
@@ -101,13 +100,19 @@ def _shrunk(shape: Shape, ids: AxisIds, stays: Any) -> Shape:
 
 
 def _follow(
-    node: Node, shape: Shape, shapes: Mapping[str, Shape], tensors: Mapping[str, Spec]
+    node: Node,
+    shape: Shape,
+    shapes: Mapping[str, Shape],
+    before: Mapping[str, Shape],
+    tensors: Mapping[str, Spec],
 ) -> Mapping[str, Argument]:
     """Return the node's arguments with the widths that they spell out brought up to date."""
     if node.op == "aten.reshape.default":
-        return dict(node.inputs) | {"shape": tuple(-1 if size is None else size for size in shape)}
+        return dict(node.inputs) | {"shape": with_batch(shape, -1)}
     if node.op == EXPAND:
-        return dict(node.inputs) | {"size": tuple(-1 if size is None else size for size in shape)}
+        return dict(node.inputs) | {"size": with_batch(shape, -1)}
+    if node.op == "aten.group_norm.default":
+        return _fewer_groups(node, shapes, before)
     if node.groups != 1:
         source, weight = node.inputs["input"], next(node.stored())
         assert isinstance(source, Ref)
@@ -132,14 +137,16 @@ def _moved(node: Node, labels: Labels, stays: Any) -> Mapping[str, Argument]:
     return dict(node.inputs) | {"start": begin, "end": stop}
 
 
-def _fewer_groups(node: Node, shapes: Mapping[str, Shape], program: Program) -> Mapping[str, Argument]:
+def _fewer_groups(
+    node: Node, shapes: Mapping[str, Shape], before: Mapping[str, Shape]
+) -> Mapping[str, Argument]:
     """Return a group norm's arguments: as many channels in each group as before."""
     source, groups = next(node.refs()), node.inputs["num_groups"]
-    before, after = program.shape(source)[1], shapes[source][1]
+    old, new = before[source][1], shapes[source][1]
     assert isinstance(groups, int)
-    assert before is not None
-    assert after is not None
-    return dict(node.inputs) | {"num_groups": after * groups // before}
+    assert old is not None
+    assert new is not None
+    return dict(node.inputs) | {"num_groups": new * groups // old}
 
 
 def keep_indices(array: NDArray[Any], name: str, kept: Kept) -> NDArray[Any]:

@@ -107,10 +107,15 @@ def _bias(labels: Labels, node: Node, produced: Ids) -> None:
 
 def _batch_norm(labels: Labels, node: Node) -> AxisIds:
     source = source_ids(labels, node)
-    for name in node.stored():
-        size = labels.program.tensors[name].shape[0]
-        _read_by(labels, labels.axis(name, 0, int(size or 0)), source[1])
+    _per_channel(labels, node, source[1])
     return source
+
+
+def _per_channel(labels: Labels, node: Node, source: Ids | None) -> None:
+    """The numbers that a node stores for each channel go with the channel."""
+    for name in node.stored():
+        size = int(labels.program.tensors[name].shape[0] or 0)
+        _read_by(labels, labels.axis(name, 0, size), source)
 
 
 def _binary(labels: Labels, node: Node) -> AxisIds:
@@ -119,7 +124,7 @@ def _binary(labels: Labels, node: Node) -> AxisIds:
 
 
 def _cat(labels: Labels, node: Node) -> AxisIds:
-    tensors, dim = node.inputs["tensors"], int(node.inputs["dim"])  # type: ignore[arg-type]
+    tensors, dim = node.inputs["tensors"], whole(node, "dim")
     assert isinstance(tensors, tuple)
     names = [_value(item) for item in tensors]
     result: list[Ids | None] = []
@@ -154,10 +159,9 @@ def _or_fixed(labels: Labels, ids: Ids | None, size: int | None) -> Ids:
 def _reduce(labels: Labels, node: Node) -> AxisIds:
     source = source_ids(labels, node)
     done = "averages over them" if node.op == "aten.mean.dim" else "takes the largest of them"
-    dims = node.inputs["dim"]
-    assert isinstance(dims, tuple)
+    dims = wholes(node, "dim")
     for dim in dims:
-        labels.pin(source[dim], f"{node.name} {done}")  # type: ignore[index]
+        labels.pin(source[dim], f"{node.name} {done}")
     if node.inputs["keepdim"]:
         return tuple(None if axis in dims else ids for axis, ids in enumerate(source))
     return tuple(ids for axis, ids in enumerate(source) if axis not in dims)
@@ -165,15 +169,14 @@ def _reduce(labels: Labels, node: Node) -> AxisIds:
 
 def _softmax(labels: Labels, node: Node) -> AxisIds:
     source = source_ids(labels, node)
-    labels.pin(source[int(node.inputs["dim"])], f"{node.name} normalises over them")  # type: ignore[arg-type]
+    labels.pin(source[whole(node, "dim")], f"{node.name} normalises over them")
     return source
 
 
 def _prelu(labels: Labels, node: Node) -> AxisIds:
-    source, weight = source_ids(labels, node), _tensor(node, "weight")
-    size = int(labels.program.tensors[weight].shape[0] or 0)
-    if size > 1:
-        _read_by(labels, labels.axis(weight, 0, size), source[1])
+    source = source_ids(labels, node)
+    if labels.program.tensors[next(node.stored())].shape != (1,):  # else one slope serves all channels
+        _per_channel(labels, node, source[1])
     return source
 
 
@@ -188,9 +191,7 @@ def _group_norm(labels: Labels, node: Node) -> AxisIds:
         labels.unite(np.repeat(of_groups[:, 0], of_groups.shape[1]), ids)
     for axis, others in enumerate(source[2:], 2):
         labels.pin(others, f"{node.name} normalises over axis {axis}")
-    for name in node.stored():
-        size = int(labels.program.tensors[name].shape[0] or 0)
-        _read_by(labels, labels.axis(name, 0, size), ids)
+    _per_channel(labels, node, ids)
     return (source[0], ids, *(None for _ in source[2:]))
 
 
@@ -229,12 +230,6 @@ def _attention(labels: Labels, node: Node) -> AxisIds:
     mask, shape = operand(labels, node.inputs["attn_mask"])
     leading = [(ids[:-2], of[:-2]) for ids, of in sides] + ([(mask[:-2], shape[:-2])] if shape else [])
     return (*joined(labels, node, leading, len(node.shape) - 2), None, sides[2][0][-1])
-
-
-def _tensor(node: Node, name: str) -> str:
-    value = node.inputs[name]
-    assert isinstance(value, Stored)
-    return value.name
 
 
 RULES: dict[str, Rule] = AXIS_RULES | {

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from wieldy.graph.arguments import given_arguments
-from wieldy.graph.program import Argument, Ref, Shape
+from wieldy.graph.program import Argument, Ref, Shape, with_batch
 
 ORDERS = frozenset(
     f"aten.{name}"
@@ -28,8 +28,6 @@ PIECES = frozenset(
     )
 )  # fmt: skip
 PARTS = frozenset({"aten.slice.Tensor", "aten.narrow.default", "aten.select.int"})
-
-
 SHUFFLE = "aten.channel_shuffle.default"
 
 
@@ -81,16 +79,11 @@ def shuffle_steps(shape: Shape, groups: int) -> list[tuple[str, dict[str, Argume
     apart, turned = (batch, groups, of_each, *rest), (batch, of_each, groups, *rest)
     order = (0, 2, 1, *range(3, len(apart)))
     steps: list[tuple[str, dict[str, Argument], Shape]] = [
-        ("aten.reshape.default", {"shape": sizes(apart)}, apart),
+        ("aten.reshape.default", {"shape": with_batch(apart, -1)}, apart),
         ("aten.permute.default", {"dims": order}, turned),
-        ("aten.reshape.default", {"shape": sizes(shape)}, shape),
+        ("aten.reshape.default", {"shape": with_batch(shape, -1)}, shape),
     ]
     return steps
-
-
-def sizes(shape: Shape) -> tuple[int, ...]:
-    """Return a shape as an argument holds it, -1 for the batch."""
-    return tuple(-1 if size is None else size for size in shape)
 
 
 def _slice(source: str, dim: int, start: int, end: int, step: int) -> tuple[str, dict[str, Argument]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.ops import ATTENTION, EXPAND, MATMUL, OPS
-from wieldy.graph.program import Argument, Node, Program, Ref, Stored
+from wieldy.graph.program import Argument, Node, Program, Ref, Stored, with_batch
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.fuse import affine
 from wieldy.runtime.layouts import channels_last
@@ -43,6 +43,11 @@ class Lowered:
     def __getitem__(self, name: str) -> Any:
         return self.given[name]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What the node yields for this batch."""
+        return with_batch(self.node.shape, self.batch)
+
     def constant(self, value: Any, dtype: Any = np.float32) -> Any:
         """Return an OpenVINO constant."""
         return self.ops.constant(np.asarray(value, dtype))
@@ -67,7 +72,7 @@ def lower(program: Program, arrays: Arrays, batch: int, zeros: Zeros | None = No
     parameters: list[Any] = []
     values: dict[str, Any] = {}  # by name, one output of an OpenVINO node, since some have several
     for name, spec in program.inputs.items():
-        shape = [batch if size is None else size for size in spec.shape]
+        shape = with_batch(spec.shape, batch)
         parameters.append(ops.parameter(shape, np.float32, name=name))
         values[name] = parameters[-1].output(0)
     regions = sparse_regions(program, zeros) if zeros else []
@@ -119,7 +124,7 @@ def _lower_node(node: Node, values: Mapping[str, Any], arrays: Arrays, ops: Any,
             f"program: {node.op} of {node.name!r} does not fit what it is given ({_last_line(error)})."
         ) from None
     result = result.output(0) if hasattr(result, "output") else result
-    expected, found = [batch if size is None else size for size in node.shape], _static_shape(result)
+    expected, found = list(with_batch(node.shape, batch)), _static_shape(result)
     if found != expected:
         raise SchemaError(f"program: {node.op} of {node.name!r} must yield {expected}; it yields {found}.")
     return result
@@ -224,8 +229,7 @@ def _mean(a: Lowered) -> Any:
 
 
 def _reshape(a: Lowered) -> Any:
-    shape = [a.batch if size is None else size for size in a.node.shape]
-    return a.ops.reshape(a["self"], a.whole(shape), special_zero=False)
+    return a.ops.reshape(a["self"], a.whole(a.shape), special_zero=False)
 
 
 def _matmul(a: Lowered) -> Any:
@@ -255,8 +259,7 @@ def _repeated(a: Lowered, value: Any, heads: int) -> Any:
 
 
 def _expand(a: Lowered) -> Any:
-    shape = [a.batch if size is None else size for size in a.node.shape]
-    return a.ops.broadcast(a["self"], a.whole(shape))
+    return a.ops.broadcast(a["self"], a.whole(a.shape))
 
 
 def _slice(a: Lowered) -> Any:
@@ -289,7 +292,7 @@ def _layer_norm(a: Lowered) -> Any:
 
 def _group_norm(a: Lowered) -> Any:
     """Each group of channels, with all their pixels, as one row to normalise."""
-    shape = [a.batch if size is None else size for size in a.node.shape]
+    shape = a.shape
     rows = a.ops.reshape(a["input"], a.whole([shape[0], a["num_groups"], -1]), special_zero=False)
     normal = a.ops.mvn(rows, a.whole([2]), True, a["eps"], "inside_sqrt")
     back = a.ops.reshape(normal, a.whole(shape), special_zero=False)

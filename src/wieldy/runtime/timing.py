@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wieldy.core.records import Interval
 
 Run = Callable[[], object]
+Timed = Callable[[], float]  # milliseconds of what it has run
 ROUNDS = 40
 BLOCK_SECONDS = 0.008  # what one side runs within a round, at least
 WARM_SECONDS = 0.12
@@ -25,10 +26,15 @@ LARGEST_BATCH = 1024
 def time_pairs(first: Run, second: Run, rounds: int) -> NDArray[np.float64]:
     """Run both in turns and return (rounds, 2) milliseconds per call."""
     counts = (_repeats(first), _repeats(second))
+    return in_turns(lambda: _block(first, counts[0]), lambda: _block(second, counts[1]), rounds)
+
+
+def in_turns(first: Timed, second: Timed, rounds: int) -> NDArray[np.float64]:
+    """Call both in turns and return the (rounds, 2) milliseconds that they say."""
     times = np.empty((rounds, 2))
     for index in range(rounds):
         for side in (0, 1) if index % 2 == 0 else (1, 0):
-            times[index, side] = _block((first, second)[side], counts[side])
+            times[index, side] = (first, second)[side]()
     return times
 
 
