@@ -19,7 +19,7 @@ from wieldy.runtime.calibrate import calibrate
 from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.lower import lower
 from wieldy.runtime.profile import operation_times, owners_of, region_operations
-from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_pairs
+from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_turns
 from wieldy.runtime.zeros import zeros_of
 
 
@@ -38,18 +38,24 @@ def main() -> int:
     return 0
 
 
-def compare(task: dict[str, Any]) -> dict[str, Any]:
-    """Time two sides in turns."""
+def turns(task: dict[str, Any]) -> dict[str, Any]:
+    """Time all sides in turns; without a batch, at one that suits the first."""
     sides = [Side(side["path"], side["precision"], task["threads"]) for side in task["sides"]]
     batch = task["batch"] or choose_batch(lambda size: median_ms(sides[0].runner(size)))
-    first, second = (side.runner(batch) for side in sides)
-    times = time_pairs(first, second, task["rounds"])
+    times = time_turns([side.runner(batch) for side in sides], task["rounds"])
+    return {"times": times.tolist(), "batch": batch}
+
+
+def compare(task: dict[str, Any]) -> dict[str, Any]:
+    """Time two sides in turns."""
+    found = turns(task)
+    times = np.array(found["times"])
     medians = np.median(times, axis=0)
     return {
         "ratio": paired_ratio(times).model_dump(),
         "original_ms": float(medians[0]),
         "small_ms": float(medians[1]),
-        "batch": batch,
+        "batch": found["batch"],
     }
 
 
@@ -117,7 +123,7 @@ def costs(task: dict[str, Any]) -> dict[str, Any]:
     return calibrate(task["threads"])
 
 
-TASKS = {"compare": compare, "layers": layers, "costs": costs}
+TASKS = {"turns": turns, "compare": compare, "layers": layers, "costs": costs}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,9 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wieldy.core import digest, errors, lock
 from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
@@ -60,13 +64,7 @@ def measure(
     Cost: about a second, and the time of `2 * rounds` blocks of 8 ms or one call.
     """
     tier = tier or current_tier()
-    task = {
-        "task": "compare",
-        "sides": [_side(original), _side(small)],
-        "threads": _whole("threads", usable_cores() if threads is None else threads),
-        "batch": None if batch is None else _whole("batch", batch),
-        "rounds": _whole("rounds", rounds),
-    }
+    task = _timing_task("compare", (original, small), threads, batch, rounds)
     key = task | {"sides": [_identity(original), _identity(small)], "tier": tier}
     found = (ledger or Ledger(None)).remember("timing", key, lambda: _timed(task, tier))
     return Timing(
@@ -77,6 +75,36 @@ def measure(
         original_precision=original.precision,
         small_precision=small.precision,
     )
+
+
+def measure_turns(
+    subjects: Sequence[Subject],
+    *,
+    threads: int | None = None,
+    batch: int = 1,
+    tier: str | None = None,
+    rounds: int = ROUNDS,
+) -> NDArray[np.float64]:
+    """Time several saved files in turns and return (rounds, subjects) milliseconds.
+
+    `paired_ratio` makes a ratio of any two columns. Arguments and errors are those of `measure`.
+
+    Cost: a second, and for each file its compilation and the time of `rounds` blocks of 8 ms or one call.
+    """
+    task = _timing_task("turns", subjects, threads, batch, rounds)
+    return np.array(_ask(task, tier or current_tier())["times"])
+
+
+def _timing_task(
+    name: str, subjects: Sequence[Subject], threads: int | None, batch: int | None, rounds: int
+) -> dict[str, Any]:
+    return {
+        "task": name,
+        "sides": [_side(subject) for subject in subjects],
+        "threads": _whole("threads", usable_cores() if threads is None else threads),
+        "batch": None if batch is None else _whole("batch", batch),
+        "rounds": _whole("rounds", rounds),
+    }
 
 
 def layer_times(
