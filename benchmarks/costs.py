@@ -38,7 +38,7 @@ from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.measure import measured_costs
 from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import cap_process, current_tier
-from wieldy.runtime.timing import ROUNDS, paired_ratio, time_turns
+from wieldy.runtime.timing import ROUNDS, paired_ratio, time_pairs
 from wieldy.runtime.zeros import stored_blocks
 
 ALLOWED_ERROR, ALLOWED_CROSSOVER = 0.30, 0.1
@@ -184,7 +184,7 @@ def network_crossing(package: Any, names: list[str], block: int, threads: int) -
     ratios = []
     for density, arrays in at_densities(package, names, block):
         ours = request(package, arrays, zeros, threads)
-        ratios.append((density, paired_ratio(time_turns([dense.infer, ours.infer], ROUNDS)).value))
+        ratios.append((density, paired_ratio(time_pairs(dense.infer, ours.infer, ROUNDS)).value))
     return crossing(ratios, 1.0)
 
 

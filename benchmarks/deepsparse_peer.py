@@ -1,6 +1,6 @@
 """Ours and DeepSparse 1.8 in turns, the same zeros in both; engine.py --deepsparse starts it.
 
-    python benchmarks/deepsparse_peer.py NET.onnx BATCH THREADS PYTHON NET.wieldy
+    python benchmarks/deepsparse_peer.py NET.wieldy NET.onnx BATCH THREADS PYTHON
 
 DeepSparse is no longer kept and wants an older numpy, so it serves from a venv of its own, whose Python is
 named:
@@ -8,7 +8,7 @@ named:
     python3.11 -m venv ds && ds/bin/pip install "deepsparse==1.8.0" "numpy<2" "setuptools<70"
 
 Each line sent to it is a number of calls; it answers with milliseconds per call, timed over there, while ours
-waits. Prints the milliseconds of each round: DeepSparse's, then ours.
+waits. Prints the paired ratio of ours over DeepSparse's, and the latter's milliseconds.
 """
 
 import json
@@ -39,10 +39,12 @@ def serve() -> int:
 
 def main() -> int:
     """Compare."""
-    from wieldy.runtime.child import Side
-    from wieldy.runtime.timing import BLOCK_SECONDS, ROUNDS, in_turns
+    import numpy as np
 
-    model, batch, threads, python, package = sys.argv[1:6]
+    from wieldy.runtime.child import Side
+    from wieldy.runtime.timing import BLOCK_SECONDS, ROUNDS, in_turns, paired_ratio
+
+    package, model, batch, threads, python = sys.argv[1:6]
     run = Side(package, "f32", int(threads)).runner(int(batch))
     command = [python, __file__, SERVE, model, batch, threads]
     environment = os.environ | {"NM_DISABLE_ANALYTICS": "True"}
@@ -62,9 +64,10 @@ def main() -> int:
             return (time.perf_counter() - begin) * 1e3 / count
 
         counts = [max(1, round(BLOCK_SECONDS * 1e3 / side(10))) for side in (theirs, ours)]
-        times = in_turns([lambda: theirs(counts[0]), lambda: ours(counts[1])], ROUNDS)
+        times = in_turns(lambda: theirs(counts[0]), lambda: ours(counts[1]), ROUNDS)
         peer.stdin.close()
-    print(json.dumps(times.tolist()))
+    answer = {"ratio": paired_ratio(times).model_dump(), "milliseconds": float(np.median(times[:, 0]))}
+    print(json.dumps(answer))
     return 0
 
 

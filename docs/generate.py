@@ -114,30 +114,53 @@ def embedded() -> str:
 
 
 def engine() -> str:
-    """The engine beside OpenVINO's dense forms, and a plain sentence where dense wins."""
-    measured = _result("engine.json")
+    """The engine beside OpenVINO's dense forms, machine by machine and tier by tier."""
     parts = []
-    for tier in dict.fromkeys(row["tier"] for row in measured["rows"]) if measured else ():
-        rows = [row for row in measured["rows"] if row["tier"] == tier]
-        header = [
-            name
-            for name in ENGINE_HEADER
-            if name not in PEERS or any(f"{PEERS[name]}_ms" in row for row in rows)
-        ]
-        lines = [
-            [cell for cell, name in zip(line, ENGINE_HEADER, strict=True) if name in header]
-            for line in _engine(rows)
-        ]
-        parts.append(f"**Tier `{tier}`**, {measured['environment']['cpu']}\n\n{table(header, lines)}")
-        parts.append(_dense_wins(rows))
+    for path in sorted(RESULTS.glob("engine-*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        cpu, minutes = measured["environment"]["cpu"], measured["seconds"] / 60
+        parts.append(f"### {cpu}\n\n{len(measured['rows'])} rows, {minutes:.0f} minutes in all.\n")
+        for tier in dict.fromkeys(row["tier"] for row in measured["rows"]):
+            parts += _tier([row for row in measured["rows"] if row["tier"] == tier], tier)
     return "\n".join(parts) or "not measured yet\n"
 
 
+def _tier(rows: list[dict[str, Any]], tier: str) -> list[str]:
+    """Return the tables of one tier: 90 % zeros in full, then all shares of zeros side by side."""
+    full = [row for row in rows if row["sparsity"] == IN_FULL]
+    header = [
+        name for name in ENGINE_HEADER if name not in PEERS or any(f"{PEERS[name]}_ms" in row for row in full)
+    ]
+    lines = [
+        [cell for cell, name in zip(line, ENGINE_HEADER, strict=True) if name in header]
+        for line in _engine(full)
+    ]
+    by_share: dict[tuple[str, str], dict[float, str]] = {}
+    for row in (row for row in rows if _is_plain(row)):
+        cells = by_share.setdefault((row["net"], row["format"]), {})
+        cells[row["sparsity"]] = f"{row['speedup']:.2f}"
+    shares = sorted({share for cells in by_share.values() for share in cells})
+    return [
+        f"**Tier `{tier}`**, {IN_FULL:.0%} zeros\n\n{table(header, lines)}",
+        _dense_wins(full),
+        f"**Tier `{tier}`**, speedup by share of zeros\n\n"
+        + table(
+            ["network", "form", *(f"{share:.0%}" for share in shares)],
+            [[net, f"`{form}`", *(cells.get(share, "") for share in shares)]
+             for (net, form), cells in by_share.items()],
+        ),
+    ]  # fmt: skip
+
+
+def _is_plain(row: dict[str, Any]) -> bool:
+    return (row["batch"], row["threads"], row["scope"]) == (1, 2, "layer")
+
+
+IN_FULL = 0.9
 PEERS = {"over ONNX Runtime": "onnxruntime", "over DeepSparse": "deepsparse"}
 ENGINE_HEADER = [
     "network",
     "form",
-    "zeros",
     "setting",
     "speedup",
     "ours ms",
@@ -152,7 +175,7 @@ ENGINE_HEADER = [
 def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
     return [
         [
-            row["net"], f"`{row['format']}`", f"{row['sparsity']:.0%}",
+            row["net"], f"`{row['format']}`",
             f"batch {row['batch']}, {_plural(row['threads'], 'thread')}"
             + (", one threshold" if row["scope"] == "network" else ""),
             f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
@@ -169,8 +192,11 @@ def _plural(count: int, name: str) -> str:
 
 
 def _dense_wins(rows: list[dict[str, Any]]) -> str:
-    at_ninety = [row for row in rows if row["sparsity"] == 0.9 and row["batch"] == 1 and row["threads"] == 2]
-    lost = [f"{row['net']} ({row['best_dense']})" for row in at_ninety if row["speedup_over_best_high"] < 1]
+    lost = [
+        f"{row['net']} ({row['best_dense']})"
+        for row in rows
+        if _is_plain(row) and row["speedup_over_best_high"] < 1
+    ]
     if not lost:
         return "At 90 % zeros no dense form is faster than ours here.\n"
     return f"At 90 % zeros a dense form is faster here for {', '.join(dict.fromkeys(lost))}.\n"

@@ -6,7 +6,6 @@ instruction tier capped in its environment.
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from wieldy.runtime.calibrate import calibrate
 from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.lower import lower
 from wieldy.runtime.profile import operation_times, owners_of, region_operations
-from wieldy.runtime.timing import choose_batch, median_ms, paired_ratio, time_turns
+from wieldy.runtime.timing import Run, choose_batch, median_ms, paired_ratio, time_pairs
 from wieldy.runtime.zeros import zeros_of
 
 
@@ -38,24 +37,31 @@ def main() -> int:
     return 0
 
 
-def turns(task: dict[str, Any]) -> dict[str, Any]:
-    """Time all sides in turns; without a batch, at one that suits the first."""
-    sides = [Side(side["path"], side["precision"], task["threads"]) for side in task["sides"]]
-    batch = task["batch"] or choose_batch(lambda size: median_ms(sides[0].runner(size)))
-    times = time_turns([side.runner(batch) for side in sides], task["rounds"])
-    return {"times": times.tolist(), "batch": batch}
-
-
 def compare(task: dict[str, Any]) -> dict[str, Any]:
     """Time two sides in turns."""
-    found = turns(task)
-    times = np.array(found["times"])
+    sides = _sides(task)
+    batch = task["batch"] or choose_batch(lambda size: median_ms(sides[0].runner(size)))
+    first, second = (side.runner(batch) for side in sides)
+    return _pair(first, second, task["rounds"]) | {"batch": batch}
+
+
+def beside(task: dict[str, Any]) -> dict[str, Any]:
+    """Time the last side in turns with each of the others, pair by pair: a third would empty the caches."""
+    *others, own = [side.runner(task["batch"]) for side in _sides(task)]
+    return {"pairs": [_pair(other, own, task["rounds"]) for other in others]}
+
+
+def _sides(task: dict[str, Any]) -> list["Side"]:
+    return [Side(side["path"], side["precision"], task["threads"]) for side in task["sides"]]
+
+
+def _pair(first: Run, second: Run, rounds: int) -> dict[str, Any]:
+    times = time_pairs(first, second, rounds)
     medians = np.median(times, axis=0)
     return {
         "ratio": paired_ratio(times).model_dump(),
         "original_ms": float(medians[0]),
         "small_ms": float(medians[1]),
-        "batch": found["batch"],
     }
 
 
@@ -112,7 +118,7 @@ class Side:
             tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
         return request
 
-    def runner(self, batch: int) -> Callable[[], object]:
+    def runner(self, batch: int) -> Run:
         """Return the call that is timed."""
         request: Any = self.request(batch)
         return request.infer  # type: ignore[no-any-return]
@@ -123,7 +129,7 @@ def costs(task: dict[str, Any]) -> dict[str, Any]:
     return calibrate(task["threads"])
 
 
-TASKS = {"turns": turns, "compare": compare, "layers": layers, "costs": costs}
+TASKS = {"compare": compare, "beside": beside, "layers": layers, "costs": costs}
 
 if __name__ == "__main__":
     sys.exit(main())

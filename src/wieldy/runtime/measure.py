@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wieldy.core import digest, errors, lock
 from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
 from wieldy.core.ledger import Ledger
@@ -77,22 +74,36 @@ def measure(
     )
 
 
-def measure_turns(
-    subjects: Sequence[Subject],
+def measure_beside(
+    others: Sequence[Subject],
+    small: Subject,
     *,
     threads: int | None = None,
     batch: int = 1,
     tier: str | None = None,
     rounds: int = ROUNDS,
-) -> NDArray[np.float64]:
-    """Time several saved files in turns and return (rounds, subjects) milliseconds.
+) -> list[Timing]:
+    """Time one saved file against each of several others, pair by pair, in one process.
 
-    `paired_ratio` makes a ratio of any two columns. Arguments and errors are those of `measure`.
+    Arguments and errors are those of `measure`.
 
-    Cost: a second, and for each file its compilation and the time of `rounds` blocks of 8 ms or one call.
+    Cost: as `measure` for each pair, but `small` is compiled once.
     """
-    task = _timing_task("turns", subjects, threads, batch, rounds)
-    return np.array(_ask(task, tier or current_tier())["times"])
+    tier = tier or current_tier()
+    task = _timing_task("beside", (*others, small), threads, batch, rounds)
+    return [
+        Timing(
+            **found,
+            rounds=rounds,
+            threads=task["threads"],
+            batch=batch,
+            tier=tier,
+            original_precision=other.precision,
+            small_precision=small.precision,
+            cpu=cpu_name(),
+        )
+        for other, found in zip(others, _ask(task, tier)["pairs"], strict=True)
+    ]
 
 
 def _timing_task(

@@ -1,13 +1,11 @@
-"""The arithmetic of paired timing: rounds in which all take turns in, one ratio with an interval out.
+"""The arithmetic of paired timing: alternating rounds in, one ratio with an interval out.
 
 Single times lie on a shared machine, and so does best-of-many. Two things are therefore run in turns
-(AB, BA, AB, ...), and the figure is the median over rounds of the ratio within a round. Of more than two,
-each round has an order of its own, so that none follows the same neighbour each time.
+(AB, BA, AB, ...), and the figure is the median over rounds of the ratio within a round.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,33 +23,26 @@ BATCH_GOAL_MS = 2.0
 LARGEST_BATCH = 1024
 
 
-def time_turns(runs: Sequence[Run], rounds: int) -> NDArray[np.float64]:
-    """Run all in turns and return (rounds, runs) milliseconds per call."""
-    counts = [_repeats(run) for run in runs]
-    return in_turns([partial(_block, run, count) for run, count in zip(runs, counts, strict=True)], rounds)
+def time_pairs(first: Run, second: Run, rounds: int) -> NDArray[np.float64]:
+    """Run both in turns and return (rounds, 2) milliseconds per call."""
+    counts = (_repeats(first), _repeats(second))
+    return in_turns(lambda: _block(first, counts[0]), lambda: _block(second, counts[1]), rounds)
 
 
-def in_turns(timed: Sequence[Timed], rounds: int) -> NDArray[np.float64]:
-    """Call all in turns and return the (rounds, timed) milliseconds that they say."""
-    times = np.empty((rounds, len(timed)))
-    for index, order in enumerate(_orders(len(timed), rounds)):
-        for side in order:
-            times[index, side] = timed[side]()
-    return times
-
-
-def _orders(count: int, rounds: int) -> Iterator[Sequence[int]]:
-    """Yield an order for each round: AB and BA, or drawn ones."""
-    draw = np.random.default_rng(0)
+def in_turns(first: Timed, second: Timed, rounds: int) -> NDArray[np.float64]:
+    """Call both in turns and return the (rounds, 2) milliseconds that they say."""
+    times = np.empty((rounds, 2))
     for index in range(rounds):
-        yield (0, 1)[:: 1 - 2 * (index % 2)] if count == 2 else draw.permutation(count).tolist()
+        for side in (0, 1) if index % 2 == 0 else (1, 0):
+            times[index, side] = (first, second)[side]()
+    return times
 
 
 def paired_ratio(times: NDArray[np.float64], seed: int = 0, level: float = 0.95) -> Interval:
     """Return the median of second over first, with a percentile bootstrap interval over rounds.
 
     Args:
-        times: (rounds, 2), as `time_turns` returns them.
+        times: (rounds, 2), as `time_pairs` returns them.
 
     Example:
         >>> print(paired_ratio(np.array([[2.0, 1.0], [4.0, 2.0], [3.0, 1.5]])))
