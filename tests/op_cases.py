@@ -51,6 +51,40 @@ def weighted(layer: nn.Module) -> nn.Module:
     return layer
 
 
+class First(nn.Module):
+    """The first result of a module that has several."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x)[0]
+
+
+class Last(First):
+    """The last hidden state of a recurrent layer's last layer, and the one before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = self.module(x)[1]
+        states = states[0] if isinstance(states, tuple) else states
+        return torch.cat([states[-1], states[0]], 1)
+
+
+class TimeFirst(First):
+    """A recurrent layer over the first axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.transpose(0, 1))[0].transpose(0, 1)
+
+
+class Tokens(First):
+    """A table that is asked by whole numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.abs().long().clamp(max=6))
+
+
 Case = tuple[Callable[[], nn.Module], tuple[int, ...]]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -61,7 +95,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu scaled": lambda: Call(lambda x: torch.ops.aten.elu(x, 1.6, 1.1, 0.8)),
     "relu6 by its operator": lambda: Call(torch.ops.aten.relu6),
     "softmax": lambda: nn.Softmax(-1), "log_softmax": lambda: nn.LogSoftmax(1),
-    "dropout": nn.Dropout, "feature_dropout": nn.Dropout2d,
+    "dropout": nn.Dropout, "feature_dropout": nn.Dropout2d, "mish": nn.Mish, "softplus": nn.Softplus,
+    "softplus scaled": lambda: nn.Softplus(0.5, 15),
+    **{name: lambda name=name: Call(getattr(torch, name))
+       for name in ("abs", "neg", "exp", "erf", "sin", "cos")},
+    **{name: lambda name=name: Call(lambda x: getattr(torch, name)(x.abs() + 0.1))
+       for name in ("log", "sqrt", "rsqrt", "reciprocal")},
+    "square": lambda: Call(torch.square), "pow": lambda: Call(lambda x: x.abs() ** 1.5),
+    "clamp": lambda: Call(lambda x: x.clamp(-1, 2)), "clamp below": lambda: Call(lambda x: x.clamp(min=0.5)),
+    "clamp above": lambda: Call(lambda x: torch.clamp_max(x, 0.5)),
 }  # fmt: skip
 
 LAYERS: dict[str, Case] = {
@@ -112,6 +154,32 @@ LAYERS: dict[str, Case] = {
     "padding by a number": (lambda: nn.ConstantPad1d((2, 1), 0.5), SEQUENCE),
     "padding by reflection": (lambda: nn.ReflectionPad2d((1, 2, 3, 0)), IMAGE),
     "padding by the edge": (lambda: nn.ReplicationPad2d(2), IMAGE),
+    "conv_transpose": (lambda: nn.ConvTranspose2d(4, 6, 2, 2), IMAGE),
+    "conv_transpose padded": (lambda: nn.ConvTranspose2d(4, 6, 3, (2, 3), 1, (1, 2), bias=False), ODD),
+    "conv_transpose dilated": (lambda: nn.ConvTranspose2d(4, 6, 3, dilation=2), IMAGE),
+    "conv_transpose grouped": (lambda: nn.ConvTranspose2d(4, 6, 3, 2, groups=2), IMAGE),
+    "conv_transpose1d": (lambda: nn.ConvTranspose1d(5, 4, 4, 2, 1), SEQUENCE),
+    "upsample nearest": (lambda: nn.Upsample(scale_factor=2), ODD),
+    "upsample nearest to a size": (lambda: nn.Upsample((11, 5)), ODD),
+    "upsample bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), ODD),
+    "upsample bilinear by corners": (lambda: nn.Upsample((12, 10), mode="bilinear", align_corners=True), ODD),
+    "upsample1d": (lambda: nn.Upsample(scale_factor=3), SEQUENCE),
+    "lstm": (lambda: First(nn.LSTM(6, 4, batch_first=True)), SEQUENCE),
+    "lstm of layers both ways": (
+        lambda: First(nn.LSTM(6, 4, 2, bidirectional=True, dropout=0.1, batch_first=True)),
+        SEQUENCE,
+    ),
+    "lstm time first": (lambda: TimeFirst(nn.LSTM(6, 4, 2, bias=False)), SEQUENCE),
+    "lstm's last state": (lambda: Last(nn.LSTM(6, 4, 2, batch_first=True)), SEQUENCE),
+    "gru": (lambda: First(nn.GRU(6, 4, batch_first=True)), SEQUENCE),
+    "gru of layers both ways": (
+        lambda: First(nn.GRU(6, 4, 2, bidirectional=True, batch_first=True)),
+        SEQUENCE,
+    ),
+    "gru without a bias": (lambda: First(nn.GRU(6, 4, bias=False, batch_first=True)), SEQUENCE),
+    "gru's last state": (lambda: Last(nn.GRU(6, 4, bidirectional=True, batch_first=True)), SEQUENCE),
+    "embedding": (lambda: Tokens(nn.Embedding(7, 4)), VECTOR),
+    "embedding with padding": (lambda: Tokens(nn.Embedding(7, 4, padding_idx=0)), VECTOR),
     "adaptive_avg_pool to one": (lambda: nn.AdaptiveAvgPool2d(1), ODD),
     "adaptive_avg_pool to fewer": (lambda: nn.AdaptiveAvgPool2d((4, 3)), ODD),
     "adaptive_avg_pool to more": (lambda: nn.AdaptiveAvgPool2d((11, 8)), ODD),
@@ -176,6 +244,43 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, ...]]] = {
     "slice with a step": (lambda x: x[:, :, 1:6:2], SEQUENCE),
     "select": (lambda x: x[:, -1] + x[:, 0], SEQUENCE),
     "narrow": (lambda x: x.narrow(1, 1, 2).relu(), IMAGE),
+    "maximum": (lambda x: torch.maximum(x, x.tanh()), VECTOR),
+    "minimum": (lambda x: torch.minimum(x, -x), VECTOR),
+    "sum": (lambda x: x.sum(-1), SEQUENCE),
+    "amin": (lambda x: x.amin(1, keepdim=True), SEQUENCE),
+    "norm": (lambda x: x.norm(dim=-1, keepdim=True), SEQUENCE),
+    "normalize": (lambda x: F.normalize(x, dim=-1), SEQUENCE),
+    "cumsum": (lambda x: x.cumsum(1), SEQUENCE),
+    "cumsum of truths": (lambda x: (x > 0).long().cumsum(-1) * 1.0, SEQUENCE),
+    "glu": (lambda x: F.glu(x, 1), IMAGE),
+    "where": (lambda x: torch.where(x > 0.5, x, x * 0.1), VECTOR),
+    "where of a number": (lambda x: torch.where(x <= 0, -1.5, x), VECTOR),
+    "masked_fill": (lambda x: x.masked_fill(x >= 1, 0.25), VECTOR),
+    "masked_fill by minus infinity": (lambda x: x.masked_fill(x < 0, float("-inf")).softmax(-1), SEQUENCE),
+    "causal mask": (
+        lambda x: (x @ x.mT + torch.full((5, 5), float("-inf")).triu(1)).softmax(-1),
+        SEQUENCE,
+    ),
+    "logic": (lambda x: ((x > 0) & ~(x > 1) | (x < -1)).float() + (x != 0), VECTOR),
+    "logic by name": (
+        lambda x: torch.logical_and(x > 0, torch.logical_not(x == 1)).to(torch.float32),
+        VECTOR,
+    ),
+    "comparison of two": (lambda x: (x >= x.mean(1, keepdim=True)) * x, VECTOR),
+    "whole numbers": (lambda x: (x.long() * 2 + 1).clamp(-3, 3) / 2, VECTOR),
+    "attention by truths": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=torch.ones(8, 8).tril().bool()),
+        IMAGE,
+    ),
+    "attention by truths of the input": (
+        lambda x: F.scaled_dot_product_attention(x, x, x, attn_mask=x[:, :1].abs() < 9),
+        IMAGE,
+    ),
+    "places": (lambda x: x + torch.arange(5)[:, None], SEQUENCE),
+    "zeros beside": (
+        lambda x: torch.cat([x, x.new_zeros(x.shape[0], 1, 6), torch.ones_like(x)], 1),
+        SEQUENCE,
+    ),
     "functional dropout": (lambda x: F.dropout(x, 0.5, training=False), VECTOR),
     "in place": (lambda x: F.relu(x.clone().mul_(2).add_(1).sub_(x), inplace=True), VECTOR),
 }

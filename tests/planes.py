@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wieldy.graph.network import operator
+from wieldy.graph.operators import operator
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
 from wieldy.kernels import native

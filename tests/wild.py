@@ -226,6 +226,142 @@ class PointNet(nn.Module):
         return self.head(self.shared(x.transpose(1, 2)).amax(dim=2))
 
 
+class UNet(nn.Module):
+    """Down twice, up twice, each resolution joined with what it was on the way down."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.down1 = nn.Sequential(*conv_norm(3, 12, 3), nn.ReLU())
+        self.down2 = nn.Sequential(nn.MaxPool2d(2), *conv_norm(12, 24, 3), nn.ReLU())
+        self.bottom = nn.Sequential(nn.MaxPool2d(2), *conv_norm(24, 32, 3), nn.ReLU())
+        self.up2, self.up1 = nn.ConvTranspose2d(32, 24, 2, 2), nn.Upsample(scale_factor=2, mode="bilinear")
+        self.join2 = nn.Sequential(*conv_norm(48, 24, 3), nn.ReLU())
+        self.join1 = nn.Sequential(*conv_norm(36, 12, 3), nn.ReLU())
+        self.head = nn.Conv2d(12, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.down1(x)
+        second = self.down2(first)
+        up = self.join2(torch.cat([self.up2(self.bottom(second)), second], 1))
+        return self.head(self.join1(torch.cat([first, self.up1(up)], 1)))
+
+
+class Inception(nn.Module):
+    """Four branches side by side, with the norm after the activation in one of them."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*conv_norm(3, 16, 3, 2), nn.ReLU())
+        self.one = nn.Sequential(*conv_norm(16, 8, 1), nn.ReLU())
+        self.three = nn.Sequential(
+            nn.Conv2d(16, 8, 1), nn.ReLU(), nn.BatchNorm2d(8), nn.Conv2d(8, 12, 3, padding=1)
+        )
+        self.wide = nn.Sequential(*conv_norm(16, 8, 1), nn.Conv2d(8, 8, (1, 7), padding=(0, 3)), nn.ReLU())
+        self.pool = nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(16, 4, 1))
+        self.fc = nn.Linear(32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = torch.cat([self.one(x), self.three(x), self.wide(x), self.pool(x)], 1)
+        return self.fc(F.relu(y).mean((2, 3)))
+
+
+class EfficientNet(nn.Module):
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *conv_norm(3, 16, 3, 2), nn.SiLU(),
+            Inverted(16, 32, 16, 3, 1, nn.SiLU()),
+            Inverted(16, 64, 24, 5, 2, nn.SiLU()),
+            Inverted(24, 96, 24, 3, 1, nn.SiLU()),
+            *conv_norm(24, 64, 1), nn.SiLU(),
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, classes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+class Detector(nn.Module):
+    """Where and what: two heads on one trunk, PReLU, poolings that round up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, 10, 3), nn.PReLU(10), nn.MaxPool2d(2, 2, ceil_mode=True),
+            nn.Conv2d(10, 16, 3), nn.PReLU(16), nn.MaxPool2d(3, 2, ceil_mode=True),
+            nn.Conv2d(16, 32, 2), nn.PReLU(32),
+        )  # fmt: skip
+        self.what, self.where = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.trunk(x)
+        return self.what(x).softmax(1), self.where(x)
+
+
+class Speech(nn.Module):
+    """Three recurrent layers, and an attention over their steps."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 12, 3, batch_first=True, dropout=0.1)
+        self.score, self.fc = nn.Linear(12, 1), nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.lstm(x)
+        weight = self.score(y).softmax(1)
+        return self.fc((weight * y).sum(1))
+
+
+class Tagger(nn.Module):
+    """A tag for each word, read from both sides."""
+
+    def __init__(self, words: int = 50, tags: int = 7) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, 16, padding_idx=0)
+        self.gru = nn.GRU(16, 12, 2, batch_first=True, bidirectional=True)
+        self.tag = nn.Linear(24, tags)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.tag(self.gru(self.embed(words))[0])
+
+
+class Bert(nn.Module):
+    """Words, their places and a mask; torch's own attention."""
+
+    def __init__(self, words: int = 60, width: int = 24, length: int = 9) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(words, width), nn.Embedding(16, width)
+        self.norm = nn.LayerNorm(width)
+        self.register_buffer("position", torch.arange(16)[None])
+        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, 48), nn.GELU(), nn.Linear(48, width))
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        x = self.norm(self.words(words) + self.places(self.position[:, : words.shape[1]]))
+        y, _ = self.attention(x, x, x, key_padding_mask=mask == 0, need_weights=False)
+        x = self.norm1(x + y)
+        x = self.norm2(x + self.feed(x))
+        kept = mask.unsqueeze(-1).float()
+        return F.normalize((x * kept).sum(1) / kept.sum(1).clamp(min=1e-9), dim=-1)
+
+
+class Encoders(nn.Module):
+    """torch's own transformer layers."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.fc = nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.layers(x).mean(1))
+
+
 WILD: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {  # class, and the shape of an example
     "shufflenet_v2": (ShuffleNetV2, (3, 32, 32)),
     "mobilenet_v3": (MobileNetV3, (3, 32, 32)),
@@ -233,14 +369,32 @@ WILD: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {  # class, and the s
     "vision transformer": (PatchTransformer, (3, 16, 16)),
     "audio": (Audio, (1, 128)),
     "pointnet": (PointNet, (20, 3)),
+    "u-net": (UNet, (3, 16, 24)),
+    "inception": (Inception, (3, 17, 17)),
+    "efficientnet": (EfficientNet, (3, 32, 32)),
+    "detector": (Detector, (3, 26, 24)),
+    "speech": (Speech, (11, 8)),
+    "tagger": (Tagger, (9,)),
+    "bert": (Bert, (9,)),
+    "encoders": (Encoders, (6, 16)),
 }
+Inputs = tuple[Tensor, ...]
 
 
-def build(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
+def example(name: str) -> Inputs:
+    """Return three inputs: words and a mask where words are read, else numbers."""
+    shape = WILD[name][1]
+    if name not in ("tagger", "bert"):
+        return (torch.randn(3, *shape),)
+    words, lengths = torch.randint(1, 50, (3, *shape)), torch.tensor([[9], [4], [6]])
+    mask = (torch.arange(9) < lengths).long()
+    return (words * mask, mask) if name == "bert" else (words,)
+
+
+def build(name: str, seed: int = 0) -> tuple[nn.Module, Inputs]:
     """Return a network with random weights and running statistics, in evaluation mode, and three inputs."""
-    kind, shape = WILD[name]
     torch.manual_seed(seed)
-    model = kind()
+    model = WILD[name][0]()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.normal_(module.running_mean, std=0.2)
@@ -248,11 +402,16 @@ def build(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
         if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
-    return model.eval(), torch.randn(3, *shape)
+    return model.eval(), example(name)
 
 
 @cache
-def traced(name: str) -> tuple[nn.Module, Tensor, GraphNetwork]:
+def traced(name: str) -> tuple[nn.Module, Inputs, GraphNetwork]:
     """Return a network, its inputs and its trace, made once: copy before altering."""
-    model, x = build(name)
-    return model, x, trace(model, x)
+    model, inputs = build(name)
+    return model, inputs, trace(model, inputs)
+
+
+def outputs(found: object) -> list[Tensor]:
+    """Return what a network yields as a list."""
+    return [torch.as_tensor(value) for value in (found if isinstance(found, tuple) else (found,))]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wieldy.core.errors import SchemaError
 from wieldy.graph.ops import OPS
-from wieldy.graph.program import Node, Program, Ref, Spec, Stored
+from wieldy.graph.program import DTYPES, Node, Program, Ref, Spec, Stored
 
 ARGUMENTS = {
     "value": st.builds(Ref, st.just("x")),
@@ -26,6 +26,7 @@ ARGUMENTS = {
     "float": st.one_of(st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False)),
     "bool": st.booleans(),
     "text": st.text(max_size=5),
+    "dtype": st.sampled_from(DTYPES),
     "none": st.none(),
 }
 INPUTS = {"x": Spec((None, 3))}
@@ -35,7 +36,8 @@ TENSORS = {"w": Spec((3, 3))}
 def node(op: str) -> st.SearchStrategy[Node]:
     arguments = st.fixed_dictionaries({name: ARGUMENTS[kind] for name, kind in OPS[op]})
     shape = st.lists(st.integers(0, 9), max_size=4).map(lambda sizes: (None, *sizes))
-    return st.builds(Node, st.just("y"), st.just(op), arguments, st.text(max_size=5), shape)
+    dtype = st.sampled_from(DTYPES)
+    return st.builds(Node, st.just("y"), st.just(op), arguments, st.text(max_size=5), shape, dtype)
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -136,6 +138,7 @@ KINDS: dict[str, tuple[str, list[Any]]] = {  # an operator, an argument of it, a
     "bool": ("aten.max_pool2d.default", ["ceil_mode", 1, None, "true", []]),
     "int": ("aten.conv2d.default", ["groups", 2.0, True, None, "2", [2]]),
     "float": ("aten.leaky_relu.default", ["negative_slope", True, None, "0.1", float("nan"), float("inf")]),
+    "dtype": ("aten.to.dtype", ["dtype", 1, None, "float64", "object"]),
     "text": ("aten.gelu.default", ["approximate", 1, None, ["none"]]),
     "none": ("aten.softmax.int", ["dtype", 6, "float64", False]),
     "values": ("aten.cat.default", ["tensors", [], {"value": "x"}, [{"tensor": "w"}], [1], None]),

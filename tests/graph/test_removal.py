@@ -49,14 +49,21 @@ class Hard(nn.Module):
         return self.head(self.twice(torch.tanh(self.twice(y))))
 
 
-def case(name: str) -> tuple[nn.Module, Tensor, GraphNetwork]:
+def case(name: str) -> tuple[nn.Module, tuple[Tensor, ...], GraphNetwork]:
     if name in wild.WILD:
         return wild.traced(name)
     if name != "hard":
-        return networks.traced(name)
+        model, x, network = networks.traced(name)
+        return model, (x,), network
     torch.manual_seed(0)
     model, x = Hard().eval(), torch.randn(4, 3, 4, 4)
-    return model, x, trace(model, x)
+    return model, (x,), trace(model, x)
+
+
+def apart(found: object, wanted: object) -> float:
+    """The largest relative error of what two networks yield."""
+    pairs = zip(wild.outputs(found), wild.outputs(wanted), strict=True)
+    return max(networks.relative_error(one, other) for one, other in pairs)
 
 
 ALL = [*networks.NETWORKS, *wild.WILD, "hard"]
@@ -93,9 +100,9 @@ def masked(network: GraphNetwork, units: Units) -> GraphNetwork:
 def test_removing_equals_masking(name: str) -> None:
     model, x, network = case(name)
     units = drawn(couple(network.program), 0.3)
-    found, wanted = pruned(network, units)(x), masked(network, units)(x)
-    assert networks.relative_error(found, wanted) < 1e-5
-    assert networks.relative_error(wanted, model(x)) > 1e-3  # so the units mattered
+    found, wanted = pruned(network, units)(*x), masked(network, units)(*x)
+    assert apart(found, wanted) < 1e-5
+    assert apart(wanted, model(*x)) > 1e-3  # so the units mattered
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -105,7 +112,7 @@ def test_removing_leaves_the_network_it_was_given_as_it_was(name: str) -> None:
     pruned(network, drawn(couple(program), 0.3))
     assert network.program is program
     assert all(np.array_equal(array, before[key]) for key, array in network.arrays().items())
-    assert torch.equal(network(x), model(x))
+    assert apart(network(*x), model(*x)) == 0
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -151,7 +158,7 @@ def test_removing_twice_equals_removing_at_once(name: str) -> None:
     once = pruned(network, first)
     second = drawn(couple(once.program), 0.3, seed=1)
     twice = pruned(once, second)
-    assert networks.relative_error(twice(x), masked(once, second)(x)) < 1e-5
+    assert apart(twice(*x), masked(once, second)(*x)) < 1e-5
 
 
 def test_a_group_may_shrink_to_one_unit() -> None:
@@ -159,8 +166,8 @@ def test_a_group_may_shrink_to_one_unit() -> None:
         _, x, network = case(name)
         units = {group.name: list(range(1, group.size)) for group in couple(network.program).groups}
         small, mask = pruned(network, units), masked(network, units)
-        assert networks.relative_error(small(x), mask(x)) < 1e-5
-        assert networks.relative_error(pruned(small, {})(x), mask(x)) < 1e-5
+        assert apart(small(*x), mask(*x)) < 1e-5
+        assert apart(pruned(small, {})(*x), mask(*x)) < 1e-5
 
 
 def test_a_pruned_network_trains() -> None:
@@ -192,7 +199,7 @@ def test_any_units_leave_a_network_that_runs_in_torch_and_openvino_alike(
         for group in couple(network.program).groups
     }
     small = pruned(network, units)
-    wanted = small(x)
-    assert networks.relative_error(wanted, masked(network, units)(x)) < 1e-5
-    compiled = compile_model(lower(small.program, small.arrays(), len(x)), threads=1)
-    assert networks.relative_error(compiled(x.numpy())[0], wanted) < 1e-4
+    wanted = small(*x)
+    assert apart(wanted, masked(network, units)(*x)) < 1e-5
+    compiled = compile_model(lower(small.program, small.arrays(), len(x[0])), threads=1)
+    assert networks.relative_error(compiled(x[0].numpy())[0], wanted) < 1e-4

@@ -39,13 +39,13 @@ def refusal(function: Function, example: Tensor = IMAGE) -> str:
 
 
 UNSUPPORTED: dict[str, Function] = {
-    "aten.cumsum": lambda x: x.cumsum(1),
+    "aten.logcumsumexp": lambda x: x.logcumsumexp(1),
     "aten.flip": lambda x: x.flip(1),
     "aten.roll": lambda x: x.roll(1, 2),
     "aten.topk": lambda x: x.topk(2)[0],
     "aten.max_pool2d_with_indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
-    "aten.to": lambda x: x.to(torch.float64),
-    "aten.softplus": F.softplus,
+    "aten.fft_fft": lambda x: torch.fft.fft(x).abs(),
+    "aten.celu": F.celu,
 }
 
 
@@ -146,10 +146,11 @@ def test_writing_into_memory_that_is_read_elsewhere_is_refused() -> None:
 OTHERS: dict[str, tuple[Function, str]] = {
     "even same": (lambda x: F.conv2d(x, KERNEL, padding="same"), "odd kernel"),
     "infinite": (lambda x: x + float("inf"), "must be finite"),
-    "whole tensor": (lambda x: x * WHOLE, "must be float32"),
+    "double precision": (lambda x: x.to(torch.float64).sum(1), "computes in float64"),
+    "half a table": (lambda x: x * WHOLE.to(torch.complex64), "computes in complex64"),
+    "bits": (lambda x: (x.long() & x.relu().long()) * 1.0, "truth values"),
     "other divisor": (lambda x: F.avg_pool2d(x, 2, divisor_override=3), "'divisor_override' must keep"),
     "pool of three axes": (lambda x: F.avg_pool2d(x.flatten(2), (1, 2)), "must work on"),
-    "reshaped weight": (lambda x: x * ONES.view(1, 3, 1, 1), "Store it in the shape"),
 }
 
 
@@ -181,6 +182,30 @@ def test_weights_that_are_computed_on_each_call_are_refused_with_the_way_to_fold
         trace(Doubled(), IMAGE)
     prune.remove(model[0], "weight")
     trace(model, IMAGE)
+
+
+class Tied(nn.Module):
+    """A matrix whose halves are used, and the whole as well."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(8, 8))
+        self.whole = whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.weight.chunk(2)
+        y = F.linear(x, first) * F.linear(x, second)
+        return y @ self.weight[:4] if not self.whole else F.linear(x, self.weight) @ self.weight.T
+
+
+def test_parts_of_a_parameter_are_parameters_of_their_own_unless_the_whole_is_used_too() -> None:
+    torch.manual_seed(0)
+    model, x = Tied(whole=False), torch.randn(3, 8)
+    network = trace(model, x)
+    assert torch.equal(network(x), model(x))
+    assert sorted(len(parameter) for parameter in network.parameters()) == [4, 4, 4]
+    with pytest.raises(TraceError, match=r"^weight: is used whole and in parts"):
+        trace(Tied(whole=True), x)
 
 
 def test_a_network_with_a_state_is_refused() -> None:

@@ -192,17 +192,18 @@ def test_outputs_must_exist(path, parts, outputs):
 @pytest.mark.parametrize(
     "spec",
     [
-        {"shape": [None, 1, 6, 6], "dtype": "int64"},
+        {"shape": [None, 1, 6, 6], "dtype": "float64"},
+        {"shape": [None, 1, 6, 6], "dtype": "object"},
         {"shape": [1, 1, 6, 6], "dtype": "float32"},
         {"shape": [None, 1, None, 6], "dtype": "float32"},
         {"shape": [None, 0], "dtype": "float32"},
         {"shape": [], "dtype": "float32"},
     ],
 )
-def test_an_input_must_be_float32_with_only_the_batch_open(path, parts, spec):
+def test_an_input_must_be_of_a_known_dtype_with_only_the_batch_open(path, parts, spec):
     parts["program"]["inputs"]["x"] = spec
     parts["manifest"]["inputs"][0] |= spec
-    refuses(path, parts, r"input 'x' must be float32 \(batch, ...\)")
+    refuses(path, parts, r"input 'x' must be float32 or int64 or bool \(batch, ...\)")
 
 
 def test_a_program_without_inputs_is_refused(path, parts):

@@ -13,6 +13,7 @@ from safetensors.numpy import save as save_tensors
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.formats import FORMATS
+from wieldy.formats.sparse import SparseFormat
 from wieldy.graph.program import Spec
 from wieldy.package.archive import NAMES, wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS
@@ -20,7 +21,7 @@ from wieldy.package.read import read
 from wieldy.package.save import save
 from wieldy.runtime.session import open as open_package
 
-SPARSE = [name for name in FORMATS if name != "dense"]
+SPARSE = [name for name, form in FORMATS.items() if isinstance(form, SparseFormat)]
 
 
 def holding(array, name="scale"):

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from wieldy.core import digest
 from wieldy.core.errors import SchemaError, StorageError
 from wieldy.formats import FORMATS
+from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.program import Spec
 from wieldy.package.manifest import InputCard, Provenance
 from wieldy.package.read import check, read
@@ -155,5 +156,8 @@ def test_a_full_disk_leaves_the_old_package(tmp_path, monkeypatch):
 
 def test_every_format_decodes_what_it_encodes():
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    for form in FORMATS.values():
+    for name, form in FORMATS.items():
+        if isinstance(form, IntegerFormat):
+            array = np.array([[0, -1, form.largest], [3, -form.largest, 5]], np.float32)
+            assert form.holds(array), name
         np.testing.assert_array_equal(form.decode(form.encode(array), array.shape), array, strict=True)

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph import rules
 from wieldy.graph.coupling import couple
-from wieldy.graph.network import GraphNetwork, operator
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.operators import operator
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Node, Program, Ref, Spec
 from wieldy.graph.trace import trace
 from wieldy.runtime.engine import compile_model
-from wieldy.runtime.lower import LOWERINGS, lower
+from wieldy.runtime.lower import lower
+from wieldy.runtime.lowering.table import LOWERINGS
 
 
 def in_openvino(program: Program, arrays: dict[str, np.ndarray], x: Tensor) -> Tensor:
@@ -38,7 +40,8 @@ def test_a_network_computes_in_openvino_what_it_does_in_torch(name: str, batch: 
 def test_every_operator_has_a_lowering_a_label_rule_and_a_function() -> None:
     assert set(LOWERINGS) == set(OPS)
     assert all(callable(rules._rule(op)) and callable(operator(op)) for op in OPS)
-    named = [rules.RULES, rules.ELEMENTWISE, rules.BINARY, rules.POOLING, rules.SOFTMAX]
+    named = [rules.RULES, rules.ELEMENTWISE, rules.BINARY, rules.POOLING, rules.SOFTMAX, rules.REDUCTIONS]
+    named += [rules.TRANSPOSED, rules.RECURRENT]
     assert sorted(op for ops in named for op in ops) == sorted(OPS)  # each by one rule alone
 
 

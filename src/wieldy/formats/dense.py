@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DTYPES = {"float32": 4, "int64": 8}
+DTYPES = {"float32": 4, "int64": 8, "bool": 1}
 
 
 class DenseFormat:

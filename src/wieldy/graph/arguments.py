@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.fx import Node as FxNode
 
 from wieldy.core.errors import TraceError
-from wieldy.graph.ops import MATMUL, OPS
+from wieldy.graph.constants import finite
+from wieldy.graph.ops import MATMUL, OPS, REDUCTIONS, SOFTMAX, WHERE
 from wieldy.graph.program import Argument, Ref, Stored, fits
 
 SAME_PADDING = frozenset({"aten.conv1d.padding", "aten.conv2d.padding"})
@@ -17,10 +19,23 @@ REWRITTEN = {
     "aten.conv2d.padding": "aten.conv2d.default",
     "aten.bmm.default": MATMUL,
     REVERSED: "aten.sub.Tensor",
+    **{
+        f"aten.{name}.Scalar": f"aten.{name}.Tensor"
+        for name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge")
+    },
+    **{f"aten.where.{name}": WHERE for name in ("ScalarSelf", "ScalarOther", "Scalar")},
+    "aten.max.other": "aten.maximum.default",
+    "aten.min.other": "aten.minimum.default",
+    "aten.clamp_min.default": "aten.clamp.default",
+    "aten.clamp_max.default": "aten.clamp.default",
+    "aten.bitwise_not.default": "aten.logical_not.default",
+    "aten.bitwise_and.Tensor": "aten.logical_and.default",
+    "aten.bitwise_or.Tensor": "aten.logical_or.default",
+    "aten.__and__.Tensor": "aten.logical_and.default",
+    "aten.__or__.Tensor": "aten.logical_or.default",
 }
-DIMENSIONS = frozenset(
-    {"aten.mean.dim", "aten.amax.default", "aten.softmax.int", "aten.log_softmax.int", "aten.cat.default"}
-)
+BITWISE = frozenset(op for op in REWRITTEN if "bitwise" in op or "__" in op)  # on truths alone
+DIMENSIONS = frozenset(REDUCTIONS) | SOFTMAX | {"aten.cat.default"}
 DROPOUTS = frozenset({"aten.dropout.default", "aten.feature_dropout.default"})
 
 
@@ -31,7 +46,8 @@ def functional(op: str) -> str:
         >>> functional("aten.relu_.default"), functional("aten.relu.default")
         ('aten.relu.default', 'aten.relu.default')
     """
-    return op.replace("_.", ".", 1) if op.split(".")[1].endswith("_") else op
+    name = op.split(".")[1]
+    return op.replace("_.", ".", 1) if name.endswith("_") and not name.startswith("__") else op
 
 
 def given_arguments(fx: FxNode) -> dict[str, Any]:
@@ -39,6 +55,12 @@ def given_arguments(fx: FxNode) -> dict[str, Any]:
     schema = fx.target._schema.arguments  # type: ignore[union-attr]
     given = dict(zip((argument.name for argument in schema), fx.args, strict=False)) | dict(fx.kwargs)
     return {a.name: given.get(a.name, a.default_value if a.has_default_value() else None) for a in schema}
+
+
+def source_line(fx: FxNode) -> str:
+    """Return where in the user's file a node comes from, if export recorded it."""
+    lines = [line.strip() for line in (fx.meta.get("stack_trace") or "").splitlines() if "File " in line]
+    return f" ({lines[-1].removesuffix(',')})" if lines else ""
 
 
 def read_arguments(
@@ -58,6 +80,10 @@ def read_arguments(
     full = given_arguments(fx)
     full.setdefault("input", full.get("self"))  # dropout_ names it so
     full.setdefault("other", full.get("mat2"))  # and bmm so
+    for absent in ("min", "max", "alpha"):  # of what is written as an operator with more arguments
+        full.setdefault(absent, 1 if absent == "alpha" else None)
+    if op in BITWISE and fx.meta["val"].dtype != torch.bool:
+        raise TraceError(f"{fx.name}: bitwise operators work on truth values alone{source_line(fx)}.")
     if op in SAME_PADDING:
         full["padding"] = _same_padding(fx, full)
     if op == REVERSED:
@@ -91,6 +117,8 @@ def _argument(
         return _spread(tuple(_whole(item, fx) for item in value), kind, fx)
     if kind == "ints" and type(value) is int:
         return (value,)
+    if "where" in str(fx.target):
+        value = finite(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise TraceError(f"{fx.name}: its arguments must be finite; got {value}.")
     return value  # type: ignore[no-any-return]

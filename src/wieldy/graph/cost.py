@@ -3,17 +3,18 @@
 from math import prod
 
 from wieldy.core.records import LayerRow
-from wieldy.graph.ops import WEIGHTED
+from wieldy.graph.ops import RECURRENT, TRANSPOSED, WEIGHTED
 from wieldy.graph.program import Node, Program, Shape
 
-ITEM_BYTES = {"float32": 4, "int64": 8}
+ITEM_BYTES = {"float32": 4, "int64": 8, "bool": 1}
 
 
 def layer_costs(program: Program) -> list[LayerRow]:
     """Return the cost of each node, in order; a tensor used twice is counted where it is used first.
 
     MACs of a convolution: outputs x (input channels / groups) x kernel area; of a linear layer:
-    outputs x inputs. Everything else counts none.
+    outputs x inputs; of a transposed convolution: inputs x (output channels / groups) x kernel area; of a
+    recurrent layer: steps x its two matrices. Everything else counts none.
 
     Example:
         >>> from wieldy.graph.ops import LINEAR
@@ -55,10 +56,14 @@ def total_parameters(program: Program) -> int:
 
 
 def _macs(node: Node, program: Program) -> int:
-    if node.op not in WEIGHTED:
-        return 0
-    weight = program.tensors[next(node.stored())].shape
-    return _count(node.shape) * _count(weight[1:])
+    shapes = [program.tensors[name].shape for name in node.stored()]
+    if node.op in WEIGHTED:
+        return _count(node.shape) * _count(shapes[0][1:])
+    if node.op in TRANSPOSED:
+        return _count(program.shape(next(node.refs()))) * _count(shapes[0][1:])
+    if node.op in RECURRENT:
+        return int(node.shape[1] or 0) * sum(map(_count, shapes[:2]))
+    return 0
 
 
 def _count(shape: Shape) -> int:

@@ -1,6 +1,6 @@
 """A module over a program's nodes: it keeps the user's leaf modules and walks the graph calling them."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError, ShapeError, TraceError
-from wieldy.graph.ops import EXPAND, OPS
+from wieldy.graph.leaves import rebuild_leaf
+from wieldy.graph.operators import operator
+from wieldy.graph.ops import EXPAND, FULL, OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored, with_batch
 from wieldy.graph.removal import Kept, keep_indices
 
@@ -43,20 +45,49 @@ class GraphNetwork(nn.Module):
         transient: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self.formats: Mapping[str, str] = {}  # how a package stores tensors, where not dense
+        self._build(program, leaves, tensors, aliases or {}, transient)
+
+    def _build(
+        self,
+        program: Program,
+        leaves: Mapping[str, nn.Module],
+        tensors: Mapping[str, Tensor],
+        aliases: Mapping[str, str],
+        transient: Collection[str],
+    ) -> None:
         self.program = program
-        self.formats: Mapping[str, str] = {}  # how the package that this was read from stores tensors
         for path, leaf in leaves.items():
             container, name = self._container(path)
             _free(container, name)
             container.add_module(name, leaf)
         for path, tensor in tensors.items():
             self._add_tensor(path, tensor, persistent=path not in transient)
-        for path, first in (aliases or {}).items():
+        for path, first in aliases.items():
             self._add_tensor(path, self.tensor(first), persistent=True)
         self._leaves = frozenset(leaves)
         self._watched: frozenset[str] = frozenset()
         self._seen: dict[str, Tensor] = {}
         self._last_use = _last_uses(program)
+
+    @classmethod
+    def from_arrays(
+        cls, program: Program, arrays: Mapping[str, NDArray[Any]], formats: Mapping[str, str]
+    ) -> "GraphNetwork":
+        """Return a network made of plain data; layers with weights, norms and dropouts are modules."""
+        network = cls(program, *_parts(program, arrays))
+        network.formats = formats
+        return network.eval()
+
+    def rewrite(
+        self, program: Program, arrays: Mapping[str, NDArray[Any]], formats: Mapping[str, str]
+    ) -> None:
+        """Become another network in place. Its leaf modules are made anew: hooks on the old ones are gone."""
+        for held in (self._modules, self._parameters, self._buffers):
+            held.clear()
+        self._build(program, *_parts(program, arrays), {}, ())
+        self.formats = formats
+        self.train(self.training)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map inputs in traced order to the output, or to a tuple of them."""
@@ -137,10 +168,10 @@ class GraphNetwork(nn.Module):
         if len(inputs) != len(specs):
             raise ShapeError(f"network: takes {len(specs)} inputs ({', '.join(specs)}); got {len(inputs)}.")
         for (name, spec), value in zip(specs.items(), inputs, strict=True):
-            if tuple(value.shape[1:]) != spec.shape[1:]:
+            if tuple(value.shape[1:]) != spec.shape[1:] or str(value.dtype) != f"torch.{spec.dtype}":
                 raise ShapeError(
-                    f"network: input {name!r} must be (batch, {', '.join(map(str, spec.shape[1:]))}); "
-                    f"got {tuple(value.shape)}."
+                    f"network: input {name!r} must be {spec.dtype} "
+                    f"(batch, {', '.join(map(str, spec.shape[1:]))}); got {value.dtype} {tuple(value.shape)}."
                 )
         return dict(zip(specs, inputs, strict=True))
 
@@ -153,8 +184,11 @@ class GraphNetwork(nn.Module):
         if node.op == "aten.batch_norm.default" or node.op in DROPOUTS:
             flag = "training" if "training" in arguments else "train"
             arguments[flag] = arguments[flag] or self.training
-        if node.op == EXPAND:
+        if node.op in (EXPAND, FULL):
             arguments["size"] = with_batch(node.shape, batch)
+        if node.op == FULL:
+            arguments |= {"dtype": getattr(torch, node.dtype), "device": next(iter(values.values())).device}
+            return torch.full(**arguments)
         given = {name: arguments[name] for name, kind in OPS[node.op] if kind != "none"}
         return operator(node.op)(**given)
 
@@ -179,25 +213,24 @@ def need_traced(network: nn.Module, asker: str) -> GraphNetwork:
     return network
 
 
-def operator(op: str) -> Callable[..., Tensor]:
-    """Return torch's operator for an overload of the allow-list."""
-    _, name, overload = op.split(".")
-    found = getattr(getattr(torch.ops.aten, name), overload)
-    if op in ("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"):
-        return _with_numbers(getattr(torch, name), takes_alpha=name in ("add", "sub"))
-    return found  # type: ignore[no-any-return]
-
-
-def _with_numbers(function: Callable[..., Tensor], *, takes_alpha: bool) -> Callable[..., Tensor]:
-    """Torch's Python function takes numbers on either side, which the overload does not."""
-
-    def call(**given: Tensor | float) -> Tensor:
-        first, second = given["self"], given["other"]
-        if not isinstance(first, Tensor):
-            first = torch.tensor(first, dtype=torch.float32)
-        return function(first, second, alpha=given["alpha"]) if takes_alpha else function(first, second)
-
-    return call
+def _parts(
+    program: Program, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
+    """Return the leaf modules of a program by path, and the tensors that belong to none."""
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    leaves: dict[str, nn.Module] = {}
+    for node in program.nodes:
+        if node.module and node.module not in leaves:
+            leaf = rebuild_leaf(node, tensors)
+            if leaf is not None:
+                leaves[node.module] = leaf
+    owned = {f"{path}.{name}" for path, leaf in leaves.items() for name in leaf.state_dict()}
+    loose = {
+        name: nn.Parameter(tensor) if program.tensors[name].learned else tensor
+        for name, tensor in tensors.items()
+        if name not in owned
+    }
+    return leaves, loose
 
 
 def _free(module: nn.Module, name: str) -> None:

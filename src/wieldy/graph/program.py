@@ -4,12 +4,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from wieldy.core.errors import SchemaError
 from wieldy.graph.ops import OPS
 
 Shape = tuple[int | None, ...]  # None: the batch
+FLOAT: Final = "float32"
+DTYPES: Final = (FLOAT, "int64", "bool")  # of values
 
 
 def with_batch(shape: Shape, batch: int) -> tuple[int, ...]:
@@ -42,7 +44,7 @@ Argument = Ref | Stored | Literal | tuple[Ref, ...] | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: an overload from the allow-list, its arguments by name, and the shape it yields.
+    """One operation: an overload from the allow-list, its arguments by name, the shape and dtype it yields.
 
     `module` is the path of the leaf module that owns it, or empty for a functional call.
     """
@@ -52,6 +54,7 @@ class Node:
     inputs: Mapping[str, Argument]
     module: str
     shape: Shape
+    dtype: str = FLOAT
 
     def refs(self) -> Iterator[str]:
         """Yield the names of the values that this node reads."""
@@ -84,7 +87,7 @@ class Spec:
     """Shape and dtype of an input or a stored tensor, and whether training may alter it."""
 
     shape: Shape
-    dtype: str = "float32"
+    dtype: str = FLOAT
     learned: bool = False
 
 
@@ -110,6 +113,10 @@ class Program:
         """Return the shape of an input or of a node's result."""
         return self.inputs[value].shape if value in self.inputs else self.node(value).shape
 
+    def dtype(self, value: str) -> str:
+        """Return the dtype of an input or of a node's result."""
+        return self.inputs[value].dtype if value in self.inputs else self.node(value).dtype
+
     def with_nodes(self, nodes: tuple[Node, ...], tensors: Mapping[str, Spec]) -> "Program":
         """Return this program with other nodes and tensors."""
         return replace(self, nodes=nodes, tensors=tensors)
@@ -131,6 +138,7 @@ class Program:
                         "shape": node.shape,
                         "inputs": {name: _argument_out(value) for name, value in node.inputs.items()},
                     }
+                    | ({} if node.dtype == FLOAT else {"dtype": node.dtype})
                     for node in self.nodes
                 ],
                 "outputs": self.outputs,
@@ -167,6 +175,10 @@ class Program:
                     f"program: node {node.name!r} uses {node.op!r}, which is not on the allow-list."
                 )
             _check_arguments(node)
+            if node.dtype not in DTYPES:
+                raise SchemaError(
+                    f"program: node {node.name!r} must yield {', '.join(DTYPES)}; it says {node.dtype!r}."
+                )
             for name in node.refs():
                 if name not in known:
                     raise SchemaError(
@@ -228,6 +240,8 @@ def fits(value: Argument, kind: str) -> bool:
             return isinstance(value, bool)
         case "text":
             return isinstance(value, str)
+        case "dtype":
+            return value in DTYPES
         case _:
             return value is None
 
@@ -260,7 +274,7 @@ def _node_in(raw: dict[str, Any]) -> Node:
     name, op, module = (_text_in(raw[key]) for key in ("name", "op", "module"))
     order = [argument for argument, _ in OPS.get(op, ()) if argument in given]  # rules count on ATen's order
     inputs = {argument: given[argument] for argument in dict.fromkeys([*order, *given])}
-    return Node(name, op, inputs, module, _shape_in(raw["shape"]))
+    return Node(name, op, inputs, module, _shape_in(raw["shape"]), _text_in(raw.get("dtype", FLOAT)))
 
 
 def _text_in(raw: Any) -> str:

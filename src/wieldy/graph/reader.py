@@ -10,22 +10,26 @@ from torch.export import ExportedProgram
 from torch.fx import Node as FxNode
 
 from wieldy.core.errors import TraceError, UnsupportedOpError
-from wieldy.graph.arguments import REWRITTEN, functional, given_arguments, read_arguments
+from wieldy.graph.arguments import REWRITTEN, functional, given_arguments, read_arguments, source_line
 from wieldy.graph.leaves import is_leaf, without_inplace
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX
-from wieldy.graph.program import Argument, Literal, Node, Program, Ref, Shape, Spec, Stored, with_batch
-from wieldy.graph.views import (
-    ORDERS,
-    PARTS,
-    PIECES,
-    SHUFFLE,
-    is_piece,
-    order_of,
-    part_of,
-    piece_of,
-    shuffle_steps,
+from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX, TRANSPOSED
+from wieldy.graph.program import (
+    DTYPES,
+    Argument,
+    Literal,
+    Node,
+    Program,
+    Ref,
+    Shape,
+    Spec,
+    Stored,
+    with_batch,
 )
+from wieldy.graph.rewrites import REWRITES, SEVERAL, Steps, dtype_of, is_result
+from wieldy.graph.stored import StoredTensors
+from wieldy.graph.values import Values
+from wieldy.graph.views import ORDERS, PARTS, PIECES, is_piece, order_of, part_of, piece_of
 
 RESHAPES = frozenset(
     f"aten.{name}"
@@ -42,9 +46,18 @@ MAY_ALIAS = RESHAPES | {"aten.dropout.default", "aten.feature_dropout.default"}
 BATCH_FIRST = (
     frozenset(
         f"aten.{name}.default"
-        for name in ("conv1d", "conv2d", "batch_norm", "group_norm", "feature_dropout", "prelu")
+        for name in (
+            "conv1d",
+            "conv2d",
+            "batch_norm",
+            "group_norm",
+            "instance_norm",
+            "feature_dropout",
+            "prelu",
+        )
     )
     | POOLING
+    | {*TRANSPOSED, *(op for op in OPS if "upsample" in op)}
 )  # what they do depends on which axis is the first
 SIZES = ("aten.sym_", "aten._assert_")
 Sizes = (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -59,30 +72,16 @@ class Call:
 
 
 class Reader:
-    """Turns the nodes of an exported graph into a program and finds the leaves that own them.
-
-    Every fx value belongs to a storage, a number that it shares with whatever may be a view of it. An
-    in-place operator changes all of a storage: its plain aliases read the result from then on, and a
-    view that is read afterwards is refused, because no node of a program changes another's result.
-    """
+    """Turns the nodes of an exported graph into a program and finds the leaves that own them."""
 
     def __init__(self, exported: ExportedProgram, model: nn.Module) -> None:
         signature = exported.graph_signature
         self.model = model
         self.exported = exported
-        named = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
-        first = {id(tensor): name for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-        self.stored = {  # fx node -> tensor name: of several, the first
-            fx: first.get(id(self._attribute(name)), name) for fx, name in named.items()
-        }
+        self.stored = StoredTensors(exported, model)
+        self.results: dict[str, list[Ref]] = {}  # of operators that have several
         self.first_names = {id(module): path for path, module in model.named_modules()}
-        self.values: dict[str, str] = {}  # fx node -> the value that holds its result now
-        self._shapes: dict[str, Shape] = {}
-        self.storages: dict[str, int] = {}  # fx node -> the memory that it may share with others
+        self.values = Values(exported.graph)
         self.user_inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
         self.calls: list[Call] = []
 
@@ -91,14 +90,16 @@ class Reader:
         inputs: dict[str, Spec] = {}
         for fx in self.exported.graph.nodes:
             if fx.op == "placeholder" and fx.name in self.user_inputs:
-                inputs[fx.name] = Spec(self._shape(fx))
+                inputs[fx.name] = Spec(self._shape(fx), dtype_of(fx.meta["val"]))
                 self._define(fx, fx.name)
             elif fx.op == "call_function" and not _is_size(fx):
                 self._read(fx)
         outputs = tuple(self._output(name) for name in self.exported.graph_signature.user_outputs)
+        self._drop_unread(outputs)
         leaves = self._leaves()
         nodes = tuple(self._owned(call, leaves) for call in self.calls)
-        tensors = {name: self._tensor(name) for node in nodes for name in node.stored()}
+        tensors = {name: self.stored.tensor(name) for node in nodes for name in node.stored()}
+        self.stored.check(tensors)
         specs = {name: _spec(tensor) for name, tensor in tensors.items()}
         program = Program(inputs, nodes, outputs, specs)
         program.check()
@@ -109,6 +110,11 @@ class Reader:
         }
         loose = {name: tensor for name, tensor in tensors.items() if name not in held}
         state = self.model.state_dict(keep_vars=True)
+        loose |= {  # what only constants were folded from, so that every key stays
+            name: state[name]
+            for name in self.stored.names.values()
+            if name in state and not isinstance(state[name], nn.Parameter) and name not in held
+        }
         names = {id(tensor): name for name, tensor in [*loose.items(), *held.items()]}
         known = {name: names[id(tensor)] for name, tensor in state.items() if id(tensor) in names}
         return GraphNetwork(
@@ -120,16 +126,15 @@ class Reader:
         ).eval()
 
     def _define(self, fx: FxNode, value: str, shared_with: FxNode | None = None) -> None:
-        """Note which value holds the result of an fx node, and whose memory it may be."""
-        self.values[fx.name] = value
-        self._shapes[fx.name] = self._shape(fx)
-        fresh = len(self.storages)
-        self.storages[fx.name] = fresh if shared_with is None else self.storages.get(shared_with.name, fresh)
+        self.values.define(fx, value, self._shape(fx), shared_with)
 
     def _read(self, fx: FxNode) -> None:
         op = str(fx.target)
         if is_piece(fx):
             self._show(fx)
+            return
+        if is_result(fx):
+            self._take_result(fx)
             return
         if not op.startswith("aten."):
             raise UnsupportedOpError(
@@ -139,44 +144,72 @@ class Reader:
         if op in ALIASES | COPIES or self._keeps_everything(fx, op):
             self._pass_on(fx, copies=op in COPIES)
             return
+        base = functional(op)
+        source = fx.args[0] if fx.args and isinstance(fx.args[0], FxNode) else None
+        if base != op and source is not None and source in self.stored and self.stored.is_own(source):
+            raise TraceError(
+                f"{self.stored.name(source)}: {self._where(fx)} changes this tensor in its forward pass. A "
+                "network that keeps a state cannot be traced; compute it outside."
+            )
+        if self.stored.fold(fx):
+            if base != op and source is not None:
+                self.stored.changed(fx, source)
+            return
         if op in PIECES:  # each node that takes a piece is one of the program's
             return
         if op in ORDERS | PARTS:
             self._show(fx)
             return
-        if op == SHUFFLE:
-            self._shuffle(fx)
+        if base in RESHAPES and source is not None and source in self.stored:
+            self.stored.part(fx, source)
             return
-        base = functional(op)
-        source = fx.args[0] if fx.args and isinstance(fx.args[0], FxNode) else None
-        if base != op and source is not None and source.name in self.stored:
-            raise TraceError(
-                f"{self.stored[source.name]}: {self._where(fx)} changes this tensor in its forward pass. A "
-                "network that keeps a state cannot be traced; compute it outside."
-            )
+        self._operate(fx, base, source)
+
+    def _operate(self, fx: FxNode, base: str, source: FxNode | None) -> None:
+        """An operator on values, as nodes of the program; what it wrote in place is read from here on."""
         self._check(fx, base)
-        caller = self._caller(fx)
+        caller, in_place = self._caller(fx), base != str(fx.target)
+        if base in REWRITES:
+            self._rewrite(fx, base, caller)
+            if in_place and source is not None:
+                self.values.overwrite(fx, source)
+            return
         if base in RESHAPES:
             known, arguments = "aten.reshape.default", self._reshape(fx)
         elif base in EXPANDS:
             known, arguments = EXPAND, {"self": self._operand(fx), "size": with_batch(self._shape(fx), -1)}
         else:
             known = REWRITTEN.get(base, base)
-            arguments = read_arguments(fx, base, self.stored, self.values)
+            arguments = read_arguments(fx, base, self.stored.names, self.values.names)
         owner = self._owner(fx) or caller
-        self.calls.append(Call(Node(fx.name, known, arguments, owner, self._shape(fx)), caller))
-        if base != op and source is not None:
-            self._overwrite(fx, source)
-        self._define(fx, fx.name, source if base in MAY_ALIAS or base != op else None)
+        dtype = self._dtype(fx)
+        self.calls.append(Call(Node(fx.name, known, arguments, owner, self._shape(fx), dtype), caller))
+        if in_place and source is not None:
+            self.values.overwrite(fx, source)
+        self._define(fx, fx.name, source if base in MAY_ALIAS or in_place else None)
+
+    def _take_result(self, fx: FxNode) -> None:
+        """A node that takes one of several results."""
+        source, place = fx.args
+        assert isinstance(source, FxNode)
+        assert isinstance(place, int)
+        found = self.results[source.name]
+        if place < len(found):
+            self._define(fx, found[place].name)
+        elif fx.users:
+            raise TraceError(
+                f"{fx.name}: reads the cell state of a recurrent layer{source_line(fx)}, which is not "
+                "supported. Use its outputs or its hidden state."
+            )
 
     def _pass_on(self, fx: FxNode, *, copies: bool) -> None:
         """An operator that hands on what it was given."""
         source = fx.args[0]
         assert isinstance(source, FxNode)
-        if source.name in self.stored:
-            self.stored[fx.name] = self.stored[source.name]
+        if source in self.stored:
+            self.stored.alias(fx, source)
         else:
-            self._define(fx, self.values[source.name], None if copies else source)
+            self._define(fx, self.values.name(source), None if copies else source)
 
     def _show(self, fx: FxNode) -> None:
         """An operator that shows its input's axes in another order, or a part of it."""
@@ -184,12 +217,10 @@ class Reader:
         assert isinstance(source, FxNode)
         origin = source.args[0] if is_piece(fx) else source
         assert isinstance(origin, FxNode)
-        if origin.name in self.stored:
-            raise TraceError(
-                f"{self.stored[origin.name]}: {self._where(fx)} takes a part of this stored tensor, or turns "
-                "it, on each call. Store it as it is used."
-            )
-        shape, value = self._shape(fx), self.values[origin.name]
+        if origin in self.stored:
+            self.stored.part(fx, origin)
+            return
+        shape, value = self._shape(fx), self.values.name(origin)
         if is_piece(fx):
             op, arguments = piece_of(fx, value)
         elif str(fx.target) in PARTS:
@@ -199,70 +230,67 @@ class Reader:
         if None in self._shape(origin) and None not in shape:
             raise _mixed(fx)
         caller = self._caller(fx)
-        self.calls.append(Call(Node(fx.name, op, arguments, caller, shape), caller))
+        self.calls.append(Call(Node(fx.name, op, arguments, caller, shape, self._dtype(fx)), caller))
         self._define(fx, fx.name, origin)
 
-    def _shuffle(self, fx: FxNode) -> None:
-        """Channels dealt out anew, as the three steps that it is made of."""
-        source, groups = fx.args
-        assert isinstance(source, FxNode)
-        assert isinstance(groups, int)
-        shape, value = self._shape(fx), self.values[source.name]
-        caller = self._caller(fx)
-        for place, (op, arguments, made) in enumerate(shuffle_steps(shape, groups)):
-            name = fx.name if made == shape else f"{fx.name}.{place}"
-            self.calls.append(Call(Node(name, op, {"self": Ref(value), **arguments}, caller, made), caller))
-            value = name
-        self._define(fx, fx.name)
+    def _rewrite(self, fx: FxNode, base: str, caller: str) -> None:
+        """An operator that a program says in other words."""
+        steps = Steps(fx, caller, self._place)
+        shape = () if base in SEVERAL else self._shape(fx)
+        found = REWRITES[base](steps, shape)
+        nodes = steps.nodes
+        if base in SEVERAL:
+            self.results[fx.name] = found
+        else:  # the last step takes the operator's own name
+            nodes = [*nodes[:-1], replace(nodes[-1], name=fx.name)]
+        self.calls += [Call(node, caller) for node in nodes]
+        if base not in SEVERAL:
+            self._define(fx, fx.name)
 
-    def _overwrite(self, fx: FxNode, source: FxNode) -> None:
-        """An in-place operator: whoever reads its input from here on sees the result."""
-        changed, storage = self.values[source.name], self.storages[source.name]
-        sharing = [name for name, number in self.storages.items() if number == storage]
-        later = self._read_after(fx)
-        for name in sharing:
-            if self.values[name] == changed:
-                self.values[name] = fx.name
-            elif name in later:
-                raise TraceError(
-                    f"{fx.name}: writes in place into memory that {name!r} shares, which is read again "
-                    f"later{_source_line(fx)}. Write into memory of its own (inplace=False)."
-                )
+    def _place(self, fx: FxNode) -> Ref | Stored:
+        """Return what an fx node's result is in the program."""
+        if fx in self.stored:
+            return Stored(self.stored.name(fx))
+        if fx not in self.values:
+            raise TraceError(
+                f"{fx.name}: follows the batch size, and is read as a tensor. Use a fixed number."
+            )
+        return Ref(self.values.name(fx))
 
-    def _read_after(self, fx: FxNode) -> set[str]:
-        order = list(self.exported.graph.nodes)
-        later = order[order.index(fx) + 1 :]
-        return {argument.name for other in later for argument in other.all_input_nodes}
+    def _drop_unread(self, outputs: tuple[str, ...]) -> None:
+        """Forget nodes without tensors that no output needs, such as states that nobody asks for."""
+        needed, kept = set(outputs), []
+        for call in reversed(self.calls):
+            if call.node.name in needed or any(True for _ in call.node.stored()):
+                needed.update(call.node.refs())
+                kept.append(call)
+        self.calls = kept[::-1]
 
     def _reshape(self, fx: FxNode) -> dict[str, Argument]:
         source = fx.args[0]
         assert isinstance(source, FxNode)
-        if source.name in self.stored:
-            raise TraceError(
-                f"{self.stored[source.name]}: {self._where(fx)} reshapes this stored tensor on each call. "
-                "Store it in the shape in which it is used."
-            )
-        return {"self": Ref(self.values[source.name]), "shape": with_batch(self._shape(fx), -1)}
+        return {"self": Ref(self.values.name(source)), "shape": with_batch(self._shape(fx), -1)}
 
     def _operand(self, fx: FxNode) -> Ref | Stored:
         source = fx.args[0]
         assert isinstance(source, FxNode)
-        stored = self.stored.get(source.name)
-        return Ref(self.values[source.name]) if stored is None else Stored(stored)
+        return self._place(source)
 
     def _check(self, fx: FxNode, op: str) -> None:
         """Refuse what a program cannot say."""
-        if op not in OPS and op not in RESHAPES | EXPANDS and op not in REWRITTEN:
+        if op not in OPS.keys() | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys():
             raise UnsupportedOpError(
-                f"{op}: this operator of {self._where(fx)} is not supported yet{_source_line(fx)}. Supported "
+                f"{op}: this operator of {self._where(fx)} is not supported yet{source_line(fx)}. Supported "
                 f"are {', '.join(sorted(name.split('.')[1] for name in OPS))}. Replace it, or leave that "
                 "part out of the traced network."
             )
+        if op in SEVERAL:
+            return
         shape = self._shape(fx)
         for rank, axes in ((1, "length"), (2, "height, width")):
             if f"{rank}d." in op and "drop" not in op and len(shape) != 2 + rank:
                 raise TraceError(f"{fx.name}: must work on (batch, channels, {axes}); got {shape}.")
-        given = [self._shape(other) for other in fx.all_input_nodes if other.name in self.values]
+        given = [self._shape(other) for other in fx.all_input_nodes if other in self.values]
         mixes = op in SOFTMAX and shape[_dimension(fx)] is None
         mixes |= op in BATCH_FIRST and None in shape[1:]
         if mixes or (any(None in other for other in given) and None not in shape):
@@ -278,9 +306,18 @@ class Reader:
         if len(free) > 1 or not all(str(value.shape[axis]).isidentifier() for axis in free):
             raise TraceError(
                 f"{fx.name}: has the shape {list(value.shape)}; the batch must stay an axis of its own and "
-                f"nothing else may depend on it{_source_line(fx)}. Keep examples apart in reshapes."
+                f"nothing else may depend on it{source_line(fx)}. Keep examples apart in reshapes."
             )
         return tuple(None if axis in free else int(size) for axis, size in enumerate(value.shape))
+
+    def _dtype(self, fx: FxNode) -> str:
+        found = dtype_of(fx.meta["val"])
+        if found not in DTYPES:
+            raise TraceError(
+                f"{fx.name}: computes in {found}{source_line(fx)}; a program holds {', '.join(DTYPES)}. "
+                "Use float32."
+            )
+        return found
 
     def _keeps_everything(self, fx: FxNode, op: str) -> bool:
         """Whether a slice or cast hands on all that it was given, as it was."""
@@ -297,8 +334,8 @@ class Reader:
 
     def _owner(self, fx: FxNode) -> str:
         """Return the module whose tensors a node reads, if it is handed some."""
-        names = (argument.name for argument in fx.args[1:] if isinstance(argument, FxNode))
-        return next((_parent(self.stored[name]) for name in names if name in self.stored), "")
+        read = [other for other in fx.args[1:] if isinstance(other, FxNode) and other in self.stored]
+        return next((_parent(self.stored.name(other)) for other in read if self.stored.is_own(other)), "")
 
     def _leaves(self) -> dict[str, nn.Module]:
         """Return the leaf modules by path, in the user's order: they make all nodes that name them."""
@@ -325,31 +362,15 @@ class Reader:
         return node if alike and not parts and any(True for _ in node.stored()) else replace(node, module="")
 
     def _output(self, name: object) -> str:
-        if not isinstance(name, str) or name not in self.values:
+        if not isinstance(name, str) or name not in self.values.names:
             raise TraceError(f"output {name!r}: must be a tensor that the network computes from its inputs.")
-        shape = self._shapes[name]
+        shape = self.values.shapes[name]
         if shape[:1] != (None,):
             raise TraceError(
                 f"output {name!r}: must have the batch as its first axis; its shape is {list(shape)}, where "
                 "None is the batch. Transpose it before it is returned."
             )
-        return self.values[name]
-
-    def _tensor(self, name: str) -> Tensor:
-        found = self._attribute(name)
-        tensor = found if isinstance(found, Tensor) else self.exported.constants[name]
-        assert isinstance(tensor, Tensor)
-        if tensor.dtype != torch.float32:
-            raise TraceError(
-                f"{name}: must be float32, as all else; got {tensor.dtype}. Store it as float32."
-            )
-        if not torch.isfinite(tensor).all():
-            raise TraceError(f"{name}: must be finite; it holds NaN or infinity.")
-        return tensor
-
-    def _attribute(self, name: str) -> object:
-        path, _, last = name.rpartition(".")
-        return getattr(self.model.get_submodule(path), last, None)
+        return self.values.names[name]
 
     def _where(self, fx: FxNode) -> str:
         path = _caller(fx)
@@ -386,14 +407,8 @@ def _dimension(fx: FxNode) -> int:
 
 
 def _mixed(fx: FxNode) -> TraceError:
-    return TraceError(f"{fx.name}: mixes the examples of a batch{_source_line(fx)}; keep them apart.")
-
-
-def _source_line(fx: FxNode) -> str:
-    """Where in the user's file a node comes from, if export recorded it."""
-    lines = [line.strip() for line in (fx.meta.get("stack_trace") or "").splitlines() if "File " in line]
-    return f" ({lines[-1].removesuffix(',')})" if lines else ""
+    return TraceError(f"{fx.name}: mixes the examples of a batch{source_line(fx)}; keep them apart.")
 
 
 def _spec(tensor: Tensor) -> Spec:
-    return Spec(tuple(tensor.shape), learned=isinstance(tensor, nn.Parameter))
+    return Spec(tuple(tensor.shape), dtype_of(tensor), learned=isinstance(tensor, nn.Parameter))

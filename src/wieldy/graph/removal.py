@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wieldy.core.errors import ConfigError
 from wieldy.graph.coupling import Axis, Coupling, unit_roots
 from wieldy.graph.labels import AxisIds, Ids, Labels
-from wieldy.graph.ops import EXPAND
+from wieldy.graph.ops import EXPAND, TRANSPOSED
 from wieldy.graph.program import Argument, Node, Program, Ref, Shape, Spec, with_batch
 
 Kept = dict[Axis, NDArray[np.intp]]
@@ -113,7 +113,7 @@ def _follow(
         return dict(node.inputs) | {"size": with_batch(shape, -1)}
     if node.op == "aten.group_norm.default":
         return _fewer_groups(node, shapes, before)
-    if node.groups != 1:
+    if node.groups != 1 and node.op not in TRANSPOSED:  # there, every group only gets narrower
         source, weight = node.inputs["input"], next(node.stored())
         assert isinstance(source, Ref)
         width, per_group = shapes[source.name][1], tensors[weight].shape[1]

@@ -5,7 +5,20 @@ import numpy as np
 from wieldy.core.errors import InternalError, SchemaError
 from wieldy.graph.axes import AXIS_RULES
 from wieldy.graph.labels import AxisIds, Ids, Labels, Rule, joined, operand, source_ids, whole, wholes
-from wieldy.graph.ops import ATTENTION, BINARY, ELEMENTWISE, MATMUL, POOLING, SOFTMAX
+from wieldy.graph.ops import (
+    ATTENTION,
+    BINARY,
+    ELEMENTWISE,
+    EMBEDDING,
+    FULL,
+    MATMUL,
+    POOLING,
+    RECURRENT,
+    REDUCTIONS,
+    SOFTMAX,
+    TRANSPOSED,
+    WHERE,
+)
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored
 
 
@@ -42,6 +55,12 @@ def _rule(op: str) -> Rule:
         return _binary
     if op in SOFTMAX:
         return _softmax
+    if op in REDUCTIONS:
+        return _reduce
+    if op in TRANSPOSED:
+        return _transposed
+    if op in RECURRENT:
+        return _recurrent
     raise InternalError(f"labels: {op} is on the allow-list but has no rule.")
 
 
@@ -78,6 +97,63 @@ def _conv(labels: Labels, node: Node) -> AxisIds:
     else:  # depthwise: a channel and everything made from it go together, and the group with them
         labels.unite(np.repeat(source, out_channels // groups), produced)
     return (None, produced, *(None for _ in node.shape[2:]))
+
+
+def _transposed(labels: Labels, node: Node) -> AxisIds:
+    """A transposed convolution: its weight is (inputs, outputs / groups, ...)."""
+    weight = node.inputs["weight"]
+    assert isinstance(weight, Stored)
+    inputs, per_group = (int(size or 0) for size in labels.program.tensors[weight.name].shape[:2])
+    groups, source = node.groups, source_ids(labels, node)[1]
+    rows, columns = labels.axis(weight.name, 0, inputs), labels.axis(weight.name, 1, per_group)
+    _read_by(labels, rows, source)
+    if groups > 1:  # the same place goes from every group
+        labels.unite(np.tile(rows[: inputs // groups], groups), rows)
+        if per_group == 1:  # depthwise: nothing but the group itself could go
+            labels.pin(rows, f"{node.layer} computes each channel from one of its own")
+    produced = np.tile(columns, groups)
+    bias = node.inputs["bias"]
+    if isinstance(bias, Stored):
+        labels.unite(labels.axis(bias.name, 0, len(produced)), produced)
+    return (None, produced, *(None for _ in node.shape[2:]))
+
+
+def _recurrent(labels: Labels, node: Node) -> AxisIds:
+    """A hidden unit has a row for each gate, and the column by which the next step reads it."""
+    names = {name: value.name for name, value in node.inputs.items() if isinstance(value, Stored)}
+    source, gates = source_ids(labels, node), RECURRENT[node.op]
+    rows, inputs = (int(size or 0) for size in labels.program.tensors[names["weight_ih"]].shape)
+    hidden = labels.axis(names["weight_hh"], 1, rows // gates)
+    _read_by(labels, labels.axis(names["weight_ih"], 1, inputs), source[-1])
+    for name in names.values():
+        labels.unite(labels.axis(name, 0, rows), np.tile(hidden, gates))
+    labels.pin(source[1], f"{node.name} takes them one after the other")
+    return (source[0], None, hidden)
+
+
+def _embedding(labels: Labels, node: Node) -> AxisIds:
+    """What stands for a token goes by its place; which tokens there are stays."""
+    weight = node.inputs["weight"]
+    assert isinstance(weight, Stored)
+    width = int(labels.program.tensors[weight.name].shape[1] or 0)
+    indices, shape = operand(labels, node.inputs["indices"])
+    for ids in indices:
+        labels.pin(ids, f"{node.name} looks them up")
+    return (*(None,) * len(shape), labels.axis(weight.name, 1, width))
+
+
+def _full(labels: Labels, node: Node) -> AxisIds:  # noqa: ARG001
+    return (None,) * len(node.shape)
+
+
+def _where(labels: Labels, node: Node) -> AxisIds:
+    sides = [operand(labels, node.inputs[name]) for name in ("condition", "self", "other")]
+    return joined(labels, node, sides, len(node.shape))
+
+
+def _upsample(labels: Labels, node: Node) -> AxisIds:
+    source = source_ids(labels, node)
+    return (*source[:2], *(None for _ in source[2:]))
 
 
 def _read_by(labels: Labels, columns: Ids, source: Ids | None) -> None:
@@ -158,10 +234,9 @@ def _or_fixed(labels: Labels, ids: Ids | None, size: int | None) -> Ids:
 
 def _reduce(labels: Labels, node: Node) -> AxisIds:
     source = source_ids(labels, node)
-    done = "averages over them" if node.op == "aten.mean.dim" else "takes the largest of them"
     dims = wholes(node, "dim")
     for dim in dims:
-        labels.pin(source[dim], f"{node.name} {done}")
+        labels.pin(source[dim], f"{node.name} {REDUCTIONS[node.op]}")
     if node.inputs["keepdim"]:
         return tuple(None if axis in dims else ids for axis, ids in enumerate(source))
     return tuple(ids for axis, ids in enumerate(source) if axis not in dims)
@@ -169,7 +244,8 @@ def _reduce(labels: Labels, node: Node) -> AxisIds:
 
 def _softmax(labels: Labels, node: Node) -> AxisIds:
     source = source_ids(labels, node)
-    labels.pin(source[whole(node, "dim")], f"{node.name} normalises over them")
+    done = "adds them up in order" if "cumsum" in node.op else "normalises over them"
+    labels.pin(source[whole(node, "dim")], f"{node.name} {done}")
     return source
 
 
@@ -199,7 +275,7 @@ def _layer_norm(labels: Labels, node: Node) -> AxisIds:
     source, count = source_ids(labels, node), len(wholes(node, "normalized_shape"))
     for ids in source[-count:]:
         labels.pin(ids, f"{node.name} normalises over them")
-    return (*source[:-count], *(None,) * count)
+    return source
 
 
 def _matmul(labels: Labels, node: Node) -> AxisIds:
@@ -238,8 +314,12 @@ RULES: dict[str, Rule] = AXIS_RULES | {
     "aten.linear.default": _linear,
     "aten.batch_norm.default": _batch_norm,
     "aten.cat.default": _cat,
-    "aten.mean.dim": _reduce,
-    "aten.amax.default": _reduce,
+    EMBEDDING: _embedding,
+    FULL: _full,
+    WHERE: _where,
+    "aten.upsample_nearest1d.vec": _upsample,
+    "aten.upsample_nearest2d.vec": _upsample,
+    "aten.upsample_bilinear2d.vec": _upsample,
     MATMUL: _matmul,
     ATTENTION: _attention,
     "aten.prelu.default": _prelu,

@@ -1,14 +1,21 @@
 """From a user's module to a GraphNetwork, through torch.export."""
 
 import copy
+import warnings
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from wieldy.core.errors import ShapeError, TraceError
+from wieldy.graph.attention import write_out_attention
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.program import DTYPES
 from wieldy.graph.reader import Reader
+
+FLAT_WEIGHTS = (
+    "The tensor attributes .*_flat_weights"  # recurrent layers list their weights anew in each call
+)
 
 
 def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwork:
@@ -17,7 +24,8 @@ def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwor
     Args:
         model: any module; not altered. Its weights must be finite float32. Of a GraphNetwork, a copy is
             returned.
-        example: one input, or a tuple of them, each (batch, ...) float32; the values do not matter.
+        example: one input, or a tuple of them, each (batch, ...) float32, int64 or bool; the values must be
+            such that the network runs.
 
     Returns:
         A GraphNetwork in evaluation mode with a batch of any size.
@@ -40,6 +48,7 @@ def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwor
     doubled = _doubled(copied, inputs)
     if isinstance(copied, GraphNetwork):
         return copied
+    write_out_attention(copied)
     exported = _export(copied, doubled)
     return Reader(exported, copied).network()
 
@@ -76,14 +85,14 @@ def _doubled(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]
     for value in inputs:
         if (
             not isinstance(value, Tensor)
-            or value.dtype != torch.float32
+            or str(value.dtype).removeprefix("torch.") not in DTYPES
             or value.numel() == 0
             or value.ndim == 0
         ):
             found = (
                 f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
             )
-            raise ShapeError(f"example: must be float32 tensors (batch, ...); got {found}.")
+            raise ShapeError(f"example: must be {', '.join(DTYPES)} tensors (batch, ...); got {found}.")
     doubled = tuple(value[:1].expand(2, *value.shape[1:]).contiguous() for value in inputs)
     wrong = _failure(model, doubled)
     if wrong is not None and _failure(model, inputs) is None:
@@ -117,7 +126,9 @@ def _fixed_batch(model: nn.Module, error: Exception) -> TraceError:
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     batch = Dim("batch", min=1)
     try:
-        return torch.export.export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", FLAT_WEIGHTS, UserWarning)
+            return torch.export.export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
     except Exception as error:  # noqa: BLE001 - export raises errors of many kinds
         text = str(error)
         if "Constraints violated" in text or "specialized" in text:

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch.fx import Node as FxNode
 
 from wieldy.graph.arguments import given_arguments
-from wieldy.graph.program import Argument, Ref, Shape, with_batch
+from wieldy.graph.program import Argument, Ref
 
 ORDERS = frozenset(
     f"aten.{name}"
     for name in (
         "permute.default", "transpose.int", "t.default", "swapaxes.default", "swapdims.default",
         "movedim.int", "movedim.intlist", "moveaxis.int", "moveaxis.intlist", "mT.default",
+        "numpy_T.default",
     )
 )  # fmt: skip
 PIECES = frozenset(
@@ -28,7 +29,6 @@ PIECES = frozenset(
     )
 )  # fmt: skip
 PARTS = frozenset({"aten.slice.Tensor", "aten.narrow.default", "aten.select.int"})
-SHUFFLE = "aten.channel_shuffle.default"
 
 
 def is_piece(fx: FxNode) -> bool:
@@ -70,20 +70,6 @@ def piece_of(fx: FxNode, source: str) -> tuple[str, dict[str, Argument]]:
         return _select(source, dim, place)
     start = sum(int(piece.shape[dim]) for piece in pieces[:place])
     return _slice(source, dim, start, start + int(pieces[place].shape[dim]), 1)
-
-
-def shuffle_steps(shape: Shape, groups: int) -> list[tuple[str, dict[str, Argument], Shape]]:
-    """Return operator, arguments and shape of each step: groups apart, places first, together again."""
-    batch, channels, *rest = shape
-    of_each = int(channels or 0) // groups
-    apart, turned = (batch, groups, of_each, *rest), (batch, of_each, groups, *rest)
-    order = (0, 2, 1, *range(3, len(apart)))
-    steps: list[tuple[str, dict[str, Argument], Shape]] = [
-        ("aten.reshape.default", {"shape": with_batch(apart, -1)}, apart),
-        ("aten.permute.default", {"dims": order}, turned),
-        ("aten.reshape.default", {"shape": with_batch(shape, -1)}, shape),
-    ]
-    return steps
 
 
 def _slice(source: str, dim: int, start: int, end: int, step: int) -> tuple[str, dict[str, Argument]]:

@@ -15,7 +15,8 @@ from safetensors.numpy import load as load_tensors
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, DigestError, SchemaError
 from wieldy.formats import FORMATS
-from wieldy.graph.program import Program
+from wieldy.formats.sparse import SparseFormat
+from wieldy.graph.program import DTYPES, Program
 from wieldy.package.archive import load, unwrap
 from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, SCHEMA_VERSION, TENSORS, Manifest
 
@@ -40,7 +41,9 @@ class Package:
 
     def zeros_left_out(self) -> int:
         """Return how many numbers the file does not hold because they are zero."""
-        sparse = (name for name, kind in self.manifest.formats.items() if kind != "dense")
+        sparse = (
+            name for name, kind in self.manifest.formats.items() if isinstance(FORMATS[kind], SparseFormat)
+        )
         return sum(
             int(array.size - np.count_nonzero(array)) for array in map(self.tensors.__getitem__, sparse)
         )
@@ -169,9 +172,10 @@ def _agree(path: Path, manifest: Manifest, program: Program) -> None:
     """The manifest's account of inputs and outputs must be the program's."""
     for name, spec in program.inputs.items():
         free, *fixed = spec.shape or (0,)
-        if spec.dtype != "float32" or free is not None or not all(fixed):
+        if spec.dtype not in DTYPES or free is not None or not all(fixed):
             raise SchemaError(
-                f"{path}: input {name!r} must be float32 (batch, ...) with nothing but the batch left open; "
+                f"{path}: input {name!r} must be {' or '.join(DTYPES)} (batch, ...) with nothing but the "
+                f"batch left open; "
                 f"got {spec.dtype} {spec.shape}."
             )
     if not program.inputs:

@@ -13,8 +13,8 @@ from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.core.files import write_atomic
 from wieldy.core.version import VERSION
 from wieldy.formats import BY_BLOCK, FORMATS
-from wieldy.formats.dense import DTYPES
-from wieldy.formats.sparse import SparseFormat
+from wieldy.formats.dense import DTYPES, DenseFormat
+from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.program import Program
 from wieldy.package.archive import wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
@@ -121,10 +121,13 @@ def pack(
 
 def _remembered(network: Saveable, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     """Return the formats that a network was loaded with, where they still save bytes and lose no digit."""
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in network.formats.items():
         form, array = FORMATS[kind], arrays.get(name)
-        if array is None or not isinstance(form, SparseFormat) or not np.isfinite(array).all():
+        if array is None or isinstance(form, DenseFormat) or not np.isfinite(array).all():
+            continue
+        if isinstance(form, IntegerFormat):
+            found |= {name: kind} if form.holds(array) else {}
             continue
         exact = kind if form.holds(array) else BY_BLOCK[form.block]
         if FORMATS[exact].byte_count(array) < array.nbytes:

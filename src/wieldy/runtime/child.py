@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from wieldy.core import rng
 from wieldy.core.errors import EXIT_INTERNAL, NotAPackageError, WieldyError
 from wieldy.package.read import read
 from wieldy.runtime.calibrate import calibrate
 from wieldy.runtime.engine import compile_model, core
+from wieldy.runtime.inputs import fill_inputs
+from wieldy.runtime.integers import integers_of
 from wieldy.runtime.lower import lower
 from wieldy.runtime.profile import operation_times, owners_of, region_operations
+from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import Run, choose_batch, median_ms, paired_ratio, time_pairs
 from wieldy.runtime.zeros import zeros_of
 
@@ -99,7 +101,8 @@ class Side:
     def model(self, batch: int) -> Any:
         """Return the OpenVINO model for a batch size."""
         if self.package:
-            return lower(self.package.program, self.package.tensors, batch, self.zeros)
+            integers = integers_of(self.package, current_tier())
+            return lower(self.package.program, self.package.tensors, batch, self.zeros, integers)
         if not self.path.is_file():
             raise NotAPackageError(f"{self.path}: cannot be read. Check the path.")
         model = core().read_model(self.path)
@@ -113,9 +116,7 @@ class Side:
             model, threads=self.threads, precision=self.precision, profile=self.profile
         )
         request = self.compiled.create_infer_request()
-        draw = rng.generator(0, "timing inputs")
-        for tensor in request.input_tensors:
-            tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
+        fill_inputs(request, self.package.program if self.package else None)
         return request
 
     def runner(self, batch: int) -> Run:

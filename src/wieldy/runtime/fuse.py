@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.formats.sparse import block_rows
+from wieldy.graph.fold import affine
 from wieldy.graph.ops import CONV
 from wieldy.graph.program import Node, Program, Ref, Stored
 from wieldy.kernels.region.ops import Conv, GlobalMean, Op, Pooling, Size
@@ -160,20 +161,6 @@ def _identity(source: str, target: str, channels: int) -> Conv:
         source, target, channels, 1, counts, np.zeros(channels, np.int32), np.ones((channels, 1), np.float32),
         np.zeros(channels, np.float32), (1, 1), groups=channels,
     )  # fmt: skip
-
-
-def affine(
-    tensors: Mapping[str, NDArray[Any]], eps: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return scale and shift of a batch norm: weight / sqrt(var + eps), and bias - mean * scale.
-
-    Args:
-        tensors: running_mean and running_var, and weight and bias where it has them.
-        eps: what is added to the variance.
-    """
-    mean, var = (tensors[f"running_{name}"].astype(np.float64) for name in ("mean", "var"))
-    scale = tensors.get("weight", np.ones_like(mean)) / np.sqrt(var + eps)
-    return scale, tensors.get("bias", np.zeros_like(mean)) - mean * scale
 
 
 def _scaled(op: Conv, scale: NDArray[np.floating[Any]], shift: NDArray[np.floating[Any]]) -> Conv:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core import rng
 from wieldy.graph.program import Node, Program
 from wieldy.kernels.native import native
 from wieldy.kernels.region.ops import Conv
@@ -16,6 +15,7 @@ from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.region.run import run_plan
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.fuse import Weights, fuse_region
+from wieldy.runtime.inputs import fill_inputs
 from wieldy.runtime.lower import lower
 from wieldy.runtime.lower_zeros import Zeros, sparse_regions
 
@@ -64,9 +64,7 @@ def layer_ms(
     """
     compiled = compile_model(lower(program, arrays, 1, zeros), threads=threads, profile=True)
     request = compiled.create_infer_request()
-    draw = rng.generator(0, "profile inputs")
-    for tensor in request.input_tensors:
-        tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
+    fill_inputs(request, program)
     owners = owners_of(program, compiled)
     memory = np.zeros(EVICTED_FLOATS, np.float32)
     times = operation_times(request, COLD_RUNS, lambda: native().evict(memory, threads))

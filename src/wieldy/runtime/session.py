@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
+from wieldy.runtime.integers import integers_of
 from wieldy.runtime.lower import lower
 from wieldy.runtime.tier import cap_process, check_precision, current_tier
 from wieldy.runtime.zeros import zeros_of
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 KEPT_BATCHES = 8  # compiled forms that a session keeps
 
 
@@ -34,6 +35,7 @@ class Session:
         self._forms: dict[int, _Form] = {}  # the one that was used last stands last
         self._lock = threading.Lock()
         self._zeros = zeros_of(package, threads=threads, precision=precision)
+        self._integers = integers_of(package, current_tier())
         if batch is not None:
             self._form(batch)
 
@@ -41,7 +43,7 @@ class Session:
         """Run on inputs in traced order.
 
         Args:
-            inputs: each (batch, ...) and float32, as the manifest's `inputs` say.
+            inputs: each (batch, ...) and of the dtype that the manifest's `inputs` say.
 
         Returns:
             The output, or a tuple of outputs, as arrays of the caller's own.
@@ -64,9 +66,9 @@ class Session:
         arrays = [_array(name, value) for name, value in zip(specs, inputs, strict=True)]
         batch = self._batch if self._batch is not None else (len(arrays[0]) if arrays[0].ndim else 0)
         for (name, spec), array in zip(specs.items(), arrays, strict=True):
-            if array.dtype != np.float32:
+            if array.dtype != np.dtype(spec.dtype):
                 raise ShapeError(
-                    f"input {name!r}: must be float32; got {array.dtype}. Use .astype('float32')."
+                    f"input {name!r}: must be {spec.dtype}; got {array.dtype}. Use .astype({spec.dtype!r})."
                 )
             if batch < 1 or array.shape != (batch, *spec.shape[1:]):
                 wanted = ", ".join(map(str, spec.shape[1:]))
@@ -78,7 +80,8 @@ class Session:
         with self._lock:
             form = self._forms.pop(batch, None)
             if form is None:
-                model = lower(self.package.program, self.package.tensors, batch, self._zeros)
+                package = self.package
+                model = lower(package.program, package.tensors, batch, self._zeros, self._integers)
                 form = _Form(compile_model(model, threads=self.threads, precision=self._precision))
                 while len(self._forms) >= KEPT_BATCHES:
                     del self._forms[next(iter(self._forms))]

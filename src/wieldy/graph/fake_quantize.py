@@ -1,0 +1,81 @@
+"""Which values of a network are rounded to whole levels, and the nodes that do it.
+
+A value is rounded once, where it is made, and everything that reads it reads the levels: a runtime then
+keeps eight bits in memory. What only hands numbers on (poolings of the largest, views, concatenation) keeps
+the levels of what it was given, so rounding moves before it. There are no levels between a layer, its norm,
+the sum that it goes into and its activation: those happen in the accumulator.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from wieldy.graph.fold import renamed
+from wieldy.graph.ops import FAKE_QUANTIZE, VIEWS
+from wieldy.graph.program import Argument, Node, Program, Ref
+
+CAT = "aten.cat.default"
+HANDS_ON = VIEWS | {
+    CAT, "aten.max_pool2d.default", "aten.max_pool1d.default", "aten.reshape.default", "aten.dropout.default",
+    "aten.feature_dropout.default", "aten.upsample_nearest2d.vec", "aten.upsample_nearest1d.vec",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Whole levels of a value: number = scale * (level - zero_point), least <= level <= largest."""
+
+    scale: float
+    zero_point: int
+    least: int = 0
+    largest: int = 255
+
+
+def rounded_values(program: Program, layers: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the values to round so that all `layers` read levels, each with those that share its levels.
+
+    Args:
+        layers: names of nodes whose first input shall be levels.
+    """
+    shared: dict[str, set[str]] = {}
+    nodes = {node.name: node for node in program.nodes}
+
+    def visit(value: str) -> list[str]:
+        node = nodes.get(value)
+        if node is None or node.op not in HANDS_ON:
+            shared.setdefault(value, {value})
+            return [value]
+        made = [place for source in node.refs() for place in visit(source)]
+        together = set().union(*(shared[place] for place in made), {value} if node.op == CAT else set())
+        for place in together:
+            shared[place] = together
+        return made
+
+    for name in layers:
+        visit(next(nodes[name].refs()))
+    order = [*program.inputs, *nodes]
+    return {
+        value: tuple(sorted(shared[value], key=order.index))
+        for value in order
+        if value in shared and not (value in nodes and nodes[value].op == CAT)
+    }
+
+
+def with_levels(program: Program, levels: Mapping[str, Levels]) -> Program:
+    """Return the program with each of these values rounded where it is made; outputs stay as they are."""
+    names = {value: f"{value}.levels" for value in levels}
+    nodes = [
+        _rounding(program, value, levels[value], names[value]) for value in program.inputs if value in levels
+    ]
+    for node in program.nodes:
+        nodes.append(renamed(node, names))
+        if node.name in levels:
+            nodes.append(_rounding(program, node.name, levels[node.name], names[node.name]))
+    return program.with_nodes(tuple(nodes), program.tensors)
+
+
+def _rounding(program: Program, value: str, levels: Levels, name: str) -> Node:
+    given: dict[str, Argument] = {
+        "self": Ref(value), "scale": levels.scale, "zero_point": levels.zero_point,
+        "quant_min": levels.least, "quant_max": levels.largest,
+    }  # fmt: skip
+    return Node(name, FAKE_QUANTIZE, given, "", program.shape(value))

@@ -1,0 +1,1 @@
+"""One function for each operator of the allow-list, from ATen to OpenVINO; table.py lists them."""
