@@ -16,6 +16,8 @@ from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import WEIGHTED
 from wieldy.stats.modes import evaluating
+from wieldy.stats.moments import Moments
+from wieldy.stats.ranges import Ranges
 
 
 @dataclass
@@ -26,10 +28,14 @@ class Stats:
         products: for each weight of a convolution or linear layer, (batches, columns) float64: the sum over
             everything but the input channel of weight times gradient of the mean loss.
         examples: how many examples they come from.
+        ranges: where the numbers of values lie; see `collect_ranges`.
+        moments: of what layers read; see `collect_moments`.
     """
 
     products: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     examples: int = 0
+    ranges: Ranges = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
 
 
 def collect(

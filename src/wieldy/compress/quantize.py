@@ -1,0 +1,70 @@
+"""Eight bits after training: norms folded, ranges measured on a few examples, layers rounded."""
+
+import copy
+from collections.abc import Collection, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wieldy.core.data import Data
+from wieldy.core.errors import ConfigError
+from wieldy.core.progress import Progress
+from wieldy.core.records import Change, Refused
+from wieldy.graph.network import GraphNetwork, need_traced
+from wieldy.graph.ops import WEIGHTED
+from wieldy.methods.quantize.integer import IntegerConfig, apply, prepare
+from wieldy.stats.collect import Stats
+from wieldy.stats.ranges import collect_ranges
+
+EXAMPLES, BATCH = 300, 50
+Inputs = tuple[NDArray[np.generic], ...]
+
+
+def quantize(
+    network: GraphNetwork,
+    calibration: Data | Iterable[Inputs],
+    config: IntegerConfig | None = None,
+    *,
+    keep: Collection[str] = (),
+    progress: Progress | None = None,
+) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
+    """Return a network whose convolutions and linear layers compute in eight bits, and what became of each.
+
+    Args:
+        network: traced and trained; not altered.
+        calibration: data, of whose training set 300 examples are read, or batches of inputs, each a tuple.
+        config: how ranges are chosen.
+        keep: layers that stay in float32.
+
+    Raises:
+        ConfigError: `keep` names no layer with weights.
+        DataError: no examples, or a value is NaN or infinite on them.
+
+    Cost: two forward passes over the examples; a copy of the weights.
+    """
+    small = copy.deepcopy(need_traced(network, "quantize"))
+    layers = list(dict.fromkeys(node.layer for node in small.program.nodes if node.op in WEIGHTED))
+    unknown = set(keep) - set(layers)
+    if unknown:
+        raise ConfigError(
+            f"quantize: keep names {min(unknown)!r}, which is no layer with weights; those are "
+            f"{', '.join(layers)}."
+        )
+    scope = [layer for layer in layers if layer not in keep]
+    batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
+    ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
+    records = tuple(apply(small, scope, Stats(ranges=ranges), config or IntegerConfig()))
+    kept = (Refused(layer=layer, method="integer", reason="it is to stay in float32") for layer in keep)
+    return small, (*records, *kept)
+
+
+def _first(data: Data) -> list[Inputs]:
+    """Return the first training examples."""
+    batches: list[Inputs] = []
+    count = 0
+    for x, _ in data.train.batches(BATCH):
+        batches.append((x[: EXAMPLES - count],))
+        count += len(batches[-1][0])
+        if count >= EXAMPLES:
+            break
+    return batches

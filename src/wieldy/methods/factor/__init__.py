@@ -1,0 +1,1 @@
+"""Methods that write a weight as a product of thinner ones."""

@@ -1,0 +1,217 @@
+"""Whole numbers of eight bits, after training: weights by row, values by range.
+
+Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", CVPR 2018, sections 2.1 and 3 (affine levels r = S (q - Z), ranges that hold zero exactly);
+symmetric weights with a scale for each channel as in the TFLite specification. Bias correction: Nagel et
+al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, with
+measured input means.
+
+Ours: ranges that minimise the squared error over a histogram; scales of 16 significant bits, see
+formats/integer.py. Seven bits of weight are exact on CPUs whose byte products saturate (no VNNI).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wieldy.core.errors import ConfigError
+from wieldy.core.records import Change, Refused
+from wieldy.formats import FORMATS
+from wieldy.formats.integer import IntegerFormat, rounded_scales
+from wieldy.graph.fake_quantize import Levels, rounded_values, with_levels
+from wieldy.graph.fold import fold_norms
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import LINEAR, WEIGHTED
+from wieldy.graph.program import Node, Program, Ref, Spec, Stored
+from wieldy.methods.contract import MethodConfig
+from wieldy.stats.collect import Stats
+from wieldy.stats.ranges import ValueRange
+
+NAME = "integer"
+LEVELS = 255
+SHRINKS = np.linspace(0.2, 1.0, 81)
+
+
+class IntegerConfig(MethodConfig):
+    """How ranges are chosen, and how many bits a weight has."""
+
+    weight_bits: Literal[7, 8] = 8
+    ranges: Literal["minmax", "percentile", "error"] = "error"
+    percentile: float = Field(default=99.99, gt=50, le=100)  # of the numbers that a range holds
+    bias_correction: bool = True
+
+
+def affine_levels(least: float, largest: float) -> Levels:
+    """Return levels whose range holds [least, largest] and zero, zero exactly.
+
+    S = (largest - least) / 255, Z = round(-least / S).
+
+    Example:
+        >>> affine_levels(-1.0, 1.55).zero_point, affine_levels(0.0, 127.5).scale
+        (100, 0.5)
+    """
+    least, largest = min(0.0, least), max(0.0, largest)
+    scale = (largest - least) / LEVELS
+    if scale < np.finfo(np.float32).tiny:  # nothing that float32 could tell from zero
+        scale = 1.0
+    return Levels(float(np.float32(scale)), int(np.clip(np.rint(-least / scale), 0, LEVELS)))
+
+
+def histogram_error(counts: NDArray[np.int64], centres: NDArray[np.float64], levels: Levels) -> float:
+    """Return the sum of squared errors of a histogram's numbers, each taken at the centre of its bin."""
+    level = np.clip(np.rint(centres / levels.scale) + levels.zero_point, levels.least, levels.largest)
+    return float(counts @ np.square(levels.scale * (level - levels.zero_point) - centres))
+
+
+def chosen_range(known: ValueRange, config: IntegerConfig) -> tuple[float, float]:
+    """Return the ends of the range that a value's levels shall span."""
+    if config.ranges == "minmax" or known.counts is None:
+        return known.least, known.largest
+    edges = known.edges
+    if config.ranges == "percentile":
+        share = np.cumsum(known.counts) / known.counts.sum()
+        outside = (100 - config.percentile) / 100
+        ends = np.searchsorted(share, [outside, 1 - outside])
+        return float(edges[ends[0]]) if known.least < 0 else known.least, float(edges[ends[1] + 1])
+    centres = (edges[:-1] + edges[1:]) / 2
+    errors = [
+        histogram_error(known.counts, centres, affine_levels(known.least * part, known.largest * part))
+        for part in SHRINKS
+    ]
+    best = SHRINKS[int(np.argmin(errors))]
+    return known.least * best, known.largest * best
+
+
+def rounded_weight(weight: NDArray[np.float32], form: IntegerFormat) -> NDArray[np.float32]:
+    """Return (rows, ...) on the grid of a format: the nearest level of each row's own scale.
+
+    Example:
+        >>> rounded_weight(np.float32([[127.0, 1.4], [0.0, 0.0]]), IntegerFormat(8)).tolist()
+        [[127.0, 1.0], [0.0, 0.0]]
+    """
+    top = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
+    scales = rounded_scales(np.where(top > 0, top / form.largest, 1.0)).astype(np.float64)
+    by_row = scales.reshape(-1, *(1,) * (weight.ndim - 1))
+    levels = np.clip(np.rint(weight / by_row), -form.largest, form.largest)
+    return (levels * by_row).astype(np.float32)
+
+
+def expected_shift(
+    weight: NDArray[np.float32], rounded: NDArray[np.float32], means: NDArray[np.float64], groups: int
+) -> NDArray[np.float64]:
+    """Return by how much rounding lowers the mean of each output: (W - W') E[x], borders left out of account.
+
+    Args:
+        weight, rounded: (rows, inputs / groups, ...).
+        means: (inputs,) of what the layer reads.
+    """
+    lost = (weight.astype(np.float64) - rounded).reshape(*weight.shape[:2], -1).sum(axis=2)
+    of_group = np.split(lost, groups)
+    return np.concatenate([part @ mean for part, mean in zip(of_group, np.split(means, groups), strict=True)])
+
+
+def prepare(network: GraphNetwork, scope: Sequence[str]) -> dict[str, int]:
+    """Fold the norms of a network, in place, and return the values whose ranges `apply` wants.
+
+    With each comes the axis of its channels.
+
+    Args:
+        scope: layers that shall read levels.
+    """
+    network.rewrite(*fold_norms(network.program, network.arrays()), network.formats)
+    program = network.program
+    shared = rounded_values(program, [node.name for node in _layers(program, scope)])
+    wanted = {member for members in shared.values() for member in members}
+    wanted |= {next(node.refs()) for node in _layers(program, scope)}
+    last = {next(node.refs()) for node in _layers(program, scope) if node.op == LINEAR}
+    return {name: len(program.shape(name)) - 1 if name in last else 1 for name in wanted}
+
+
+def apply(
+    network: GraphNetwork, scope: Sequence[str], stats: Stats, config: IntegerConfig
+) -> Iterator[Change | Refused]:
+    """Round the weights of layers, and the values that they read; `prepare` comes before.
+
+    Raises:
+        ConfigError: `stats` has no ranges of what a layer reads.
+    """
+    program, arrays = network.program, network.arrays()
+    form = FORMATS[f"int{config.weight_bits}"]
+    assert isinstance(form, IntegerFormat)
+    records: list[Change | Refused] = []
+    done: list[Node] = []
+    found = {node.layer: node for node in program.nodes if node.op in WEIGHTED}
+    for layer in scope:
+        reason = _reason(program, found.get(layer))
+        if reason:
+            records.append(Refused(layer=layer, method=NAME, reason=reason))
+            continue
+        done.append(found[layer])
+        bits = {"bits": config.weight_bits}
+        records.append(Change(layer=layer, method=NAME, before={"bits": 32}, after=bits, seed=config.seed))
+    tensors = dict(program.tensors)
+    nodes = {node.name: _rounded_layer(node, arrays, tensors, stats, form, config) for node in done}
+    program = program.with_nodes(tuple(nodes.get(node.name, node) for node in program.nodes), tensors)
+    levels = {}
+    for value, members in rounded_values(program, list(nodes)).items():
+        ends = [chosen_range(_known(stats, member), config) for member in members]
+        levels[value] = affine_levels(min(least for least, _ in ends), max(largest for _, largest in ends))
+    formats = dict(network.formats) | {_weight(node): f"int{config.weight_bits}" for node in done}
+    network.rewrite(with_levels(program, levels), arrays, formats)
+    yield from records
+
+
+def _layers(program: Program, scope: Sequence[str]) -> list[Node]:
+    return [node for node in program.nodes if node.layer in scope and not _reason(program, node)]
+
+
+def _reason(program: Program, node: Node | None) -> str:
+    """Say why a layer cannot be rounded, if it cannot."""
+    if node is None:
+        return "it is no convolution or linear layer of the network"
+    if node.op not in WEIGHTED:
+        return "it has no weights that are multiplied"
+    if sum(_weight(node) in other.stored() for other in program.nodes) > 1:
+        return "its weight serves several layers, whose inputs have ranges of their own"
+    return ""
+
+
+def _known(stats: Stats, value: str) -> ValueRange:
+    if value not in stats.ranges:
+        raise ConfigError(
+            f"integer: needs the range of {value!r}. Use collect_ranges on what `prepare` returns."
+        )
+    return stats.ranges[value]
+
+
+def _weight(node: Node) -> str:
+    weight = node.inputs["weight"]
+    assert isinstance(weight, Stored)
+    return weight.name
+
+
+def _rounded_layer(
+    node: Node,
+    arrays: dict[str, NDArray[np.float32]],
+    tensors: dict[str, Spec],
+    stats: Stats,
+    form: IntegerFormat,
+    config: IntegerConfig,
+) -> Node:
+    """Round a layer's weight in place of `arrays`, and return it with a bias that makes up for the shift."""
+    name, source, bias = _weight(node), node.inputs["input"], node.inputs["bias"]
+    assert isinstance(source, Ref)
+    before = arrays[name]
+    arrays[name] = rounded_weight(before, form)
+    means = _known(stats, source.name).channel_means
+    if not config.bias_correction or means is None:
+        return node
+    shift = expected_shift(before, arrays[name], means, node.groups)
+    held = bias.name if isinstance(bias, Stored) else f"{name.removesuffix('weight')}bias"
+    arrays[held] = (arrays.get(held, np.zeros(len(before), np.float32)) + shift).astype(np.float32)
+    tensors[held] = Spec(arrays[held].shape, learned=True)
+    return replace(node, inputs=dict(node.inputs) | {"bias": Stored(held)})
