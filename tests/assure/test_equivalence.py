@@ -1,5 +1,6 @@
 """Evidence can come out either way: the same package proves it, a damaged one refutes it."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import wild
 
 from wieldy.assure.equivalence import examine, run_split
 from wieldy.assure.statistics import mcnemar
@@ -200,7 +202,7 @@ def test_a_network_of_zeros_is_examined_too(files: dict[str, Path], tmp_path: Pa
 
 def test_networks_of_other_classes_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     other = trace(tiny.Net(classes=9), torch.zeros(1, 1, 8, 8))
-    with pytest.raises(ShapeError, match=r"\(200, 10\) and \(200, 9\)"):
+    with pytest.raises(ShapeError, match=r"\(200, 10\).* and .*\(200, 9\)"):
         examine(save(other, tmp_path / "other.wieldy"), files["original"], tiny.digits())
 
 
@@ -223,3 +225,63 @@ def test_a_damaged_file_is_refused(files: dict[str, Path], tmp_path: Path) -> No
     path.write_bytes(damaged)
     with pytest.raises(PackageError):
         examine(path, files["original"], tiny.digits())
+
+
+def nearness(out: Any, to: Any) -> np.ndarray:
+    """Minus the mean distance to both targets."""
+    return -sum(
+        np.abs(one - other).reshape(len(one), -1).mean(axis=1) for one, other in zip(out, to, strict=True)
+    )
+
+
+BOXES = Metric(name="nearness", scores=nearness, labels=False)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Data]:
+    """A network with two outputs that are no classes, and one with noise; what the first says is true."""
+    folder = tmp_path_factory.mktemp("heads")
+    _, (x,), network = wild.traced("detector")
+    noisy = copy.deepcopy(network)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        noisy.tensor("where.weight").add_(torch.randn_like(noisy.tensor("where.weight")), alpha=0.3)
+    x = x.repeat(5, 1, 1, 1) + 0.1 * torch.randn(15, *x.shape[1:])
+    targets = tuple(value.detach().numpy() for value in network(x))
+    paths = {
+        name: save(net, folder / f"{name}.wieldy") for name, net in (("original", network), ("noisy", noisy))
+    }
+    rows = (x.numpy(), targets)
+    return paths, Data(rows, rows, rows, metric=BOXES)
+
+
+def test_outputs_that_are_no_classes_are_compared_as_they_are(heads: tuple[dict[str, Path], Data]) -> None:
+    paths, data = heads
+    metric, outputs, runtime = examine(paths["original"], paths["original"], data)
+    assert {metric.verdict, outputs.verdict, runtime.verdict} == {"proved"}
+    assert [row["error"] for row in outputs.numbers["outputs"]] == [[0, 0, 0]] * 2
+    metric, outputs, runtime = examine(paths["noisy"], paths["original"], data)
+    assert metric.verdict == outputs.verdict == "refuted"
+    assert runtime.verdict == "proved"
+    same, apart = outputs.numbers["outputs"]
+    assert same["error"][2] < 1e-5 < 0.1 < apart["error"][0] <= apart["error"][1] <= apart["error"][2]
+    assert apart["cosine"][2] <= apart["cosine"][1] <= apart["cosine"][0] < 1
+    worst = [item["error"] for item in apart["worst"]]
+    assert worst == sorted(worst, reverse=True)
+    assert worst[0] == apart["error"][2]
+
+
+def test_labels_need_rows_of_class_logits(heads: tuple[dict[str, Path], Data]) -> None:
+    paths, data = heads
+    labelled = (data.test.inputs, np.zeros(15, np.int64))
+    with pytest.raises(ShapeError, match="labels=False"):
+        examine(
+            paths["original"],
+            paths["original"],
+            Data(
+                labelled,
+                labelled,
+                labelled,
+                metric=Metric(name="none", scores=lambda out, to: np.zeros(len(to))),
+            ),
+        )

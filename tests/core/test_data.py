@@ -38,6 +38,50 @@ def test_an_order_permutes_inputs_and_targets_together():
     assert sorted(targets) == list(range(50))
 
 
+def test_several_inputs_stay_together_and_whole_numbers_stay_whole():
+    words, mask, y = np.arange(20).reshape(10, 2), np.ones((10, 2), bool), np.arange(10) % 3
+    split = Arrays((words, mask), y)
+    assert [array.dtype for array in split.inputs] == [np.int64, np.bool_]
+    ((first, second), targets), *_ = split.batches(10, np.random.default_rng(0))
+    assert (first[:, 0] // 2 % 3 == targets).all()
+    assert len(second) == 10
+    assert split.take(np.array([3])).inputs[0].tolist() == [[6, 7]]
+    with pytest.raises(DataError, match="all inputs must have as many examples"):
+        Arrays((words, mask[:3]), y)
+
+
+def values(**more):
+    """A metric of targets that are no labels."""
+    return Metric(name="near", scores=lambda out, to: -np.abs(out - to).mean(axis=1), labels=False, **more)
+
+
+def test_targets_that_are_no_labels_need_a_metric_that_says_so():
+    x, y = rows(12)
+    boxes = np.random.default_rng(0).normal(size=(12, 4))
+    data = Data((x, boxes), metric=values())
+    assert (data.train.labels, data.train.targets.dtype) == (0, np.float32)
+    several = Data((x, (boxes, y)), metric=values())
+    assert [len(array) for array in several.test.targets] == [2, 2]
+    with pytest.raises(DataError, match=r"labels=False"):
+        Data((x, boxes))
+    with pytest.raises(DataError, match="targets must have 12 rows"):
+        Data((x, boxes[:5]), metric=values())
+    with pytest.raises(DataError, match="targets must be finite; 1 of 12"):
+        Data((x, np.where(np.arange(12)[:, None] == 3, np.nan, boxes)), metric=values())
+
+
+def test_a_loader_of_several_inputs_is_read_as_it_is():
+    x, y = rows(10)
+    loader = DataLoader(
+        TensorDataset(torch.from_numpy(x), torch.arange(10), torch.from_numpy(y)), batch_size=4
+    )
+    batches = [((first, second), targets) for first, second, targets in loader]
+    split = as_split([([*inputs], targets) for inputs, targets in batches], "train")
+    (inputs, _), *_ = split.batches(1)
+    assert [array.dtype for array in inputs] == [np.float32, np.int64]
+    assert (split.size, split.shape) == (10, (2,))
+
+
 def test_inputs_become_float32_and_targets_int64():
     split = Arrays([[1, 2], [3, 4]], np.array([0, 1], np.uint8))
     assert (split.inputs.dtype, split.targets.dtype) == (np.float32, np.int64)
@@ -163,11 +207,13 @@ def test_few_examples_and_loaders_are_not_split(source):
 
 def test_inputs_and_labels_must_fit_the_network():
     split = Arrays(*rows(6))
-    check_fit(split, (None, 2), 3, "test")
+    check_fit(split, [(None, 2)], 3, "test")
     with pytest.raises(ShapeError, match=r"test: inputs must be \(batch, 1, 2\); got \(batch, 2\)"):
-        check_fit(split, (None, 1, 2), 3, "test")
+        check_fit(split, [(None, 1, 2)], 3, "test")
+    with pytest.raises(ShapeError, match="test: the network takes 2 inputs; got 1"):
+        check_fit(split, [(None, 2), (None, 2)], 3, "test")
     with pytest.raises(DataError, match=r"test: labels must be below 2.*; got 2"):
-        check_fit(split, (None, 2), 2, "test")
+        check_fit(split, [(None, 2)], 2, "test")
 
 
 def test_a_point_is_a_hundredth_of_the_scale_in_the_metric_s_direction():

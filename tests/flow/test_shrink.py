@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wild
 from torch import nn
 
 import wieldy
+import wieldy.core.data
 from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
@@ -145,3 +147,60 @@ def test_bad_input_is_refused_before_anything_is_written(data: wieldy.Data, tmp_
         with pytest.raises(error):
             wieldy.shrink(model, given, budget, out=out, **more)
         assert not out.exists() or not list(out.iterdir())
+
+
+def cosine(out: np.ndarray, to: np.ndarray) -> np.ndarray:
+    return (out * to).sum(axis=1)  # both are of length one
+
+
+def apart(out: tuple[np.ndarray, ...], to: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.mean(
+        [np.abs(a - b).reshape(len(a), -1).mean(axis=1) for a, b in zip(out, to, strict=True)], axis=0
+    )
+
+
+def sentences(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    mask = (np.arange(9) < rng.integers(3, 10, (count, 1))).astype(np.int64)
+    return rng.integers(1, 50, (count, 9)) * mask, mask
+
+
+CASES = {
+    "a sentence encoder": (
+        lambda: wild.Bert(width=64),
+        lambda: sentences(300),
+        wieldy.core.data.Metric(name="cosine", scores=cosine, labels=False),
+    ),
+    "a detector with two heads": (
+        wild.Detector,
+        lambda: (np.random.default_rng(0).standard_normal((200, 3, 26, 24), np.float32),),
+        wieldy.core.data.Metric(name="distance", scores=apart, labels=False, higher_is_better=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_network_that_yields_no_classes_goes_through_a_whole_run(name: str, tmp_path: Path) -> None:
+    make, inputs, metric = CASES[name]
+    torch.manual_seed(0)
+    model, x = make().eval(), inputs()
+    with torch.no_grad():
+        answers = model(*(torch.from_numpy(array) for array in x))
+    targets = tuple(value.numpy() for value in answers) if isinstance(answers, tuple) else answers.numpy()
+    data = wieldy.Data((x if len(x) > 1 else x[0], targets), metric=metric)
+    budget = wieldy.Budget(macs_ratio=0.9, max_drop_points=60)
+    recovery = Recovery(fit=FitConfig(epochs=2, learning_rate=0.001))
+    path = wieldy.shrink(
+        model, data, budget, out=tmp_path, method=MagnitudeConfig(), recovery=recovery, batch=8
+    )
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    assert record.package.macs <= 0.9 * record.original.macs
+    claims = [item.claim for item in record.evidence]
+    assert len(claims) == 3
+    assert "every output within" in claims[1]
+    assert metric.name in record.reasons[1]
+    found = wieldy.open(path)(*(array[:5] for array in x))
+    assert len(found if isinstance(found, tuple) else (found,)) == (2 if "two" in name else 1)
+    page = (tmp_path / "report.html").read_text()
+    assert "How near the outputs are" in page
+    assert "Not applicable" in page

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from wieldy.core.data import Rows
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.tensors import as_rows, tensors
 from wieldy.package.read import Package, read
 
 
@@ -31,13 +30,12 @@ def from_package(package: Package) -> GraphNetwork:
     return GraphNetwork.from_arrays(package.program, package.tensors, package.formats)
 
 
-def torch_outputs(path: str | Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def torch_outputs(path: str | Path) -> Callable[[Rows], Rows]:
     """Return a function that runs a package in torch instead of the runtime, for comparison."""
     network = load(path)
 
-    def run(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(x: Rows) -> Rows:
         with torch.no_grad():
-            output: Tensor = network(torch.from_numpy(x))
-        return output.numpy()
+            return as_rows(network(*tensors(x)))
 
     return run

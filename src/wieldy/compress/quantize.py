@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.data import Data
+from wieldy.core.data import Data, count, each, part
 from wieldy.core.errors import ConfigError
 from wieldy.core.progress import Progress
 from wieldy.core.records import Change, Refused
@@ -61,10 +61,10 @@ def quantize(
 def _first(data: Data) -> list[Inputs]:
     """Return the first training examples."""
     batches: list[Inputs] = []
-    count = 0
+    left = EXAMPLES
     for x, _ in data.train.batches(BATCH):
-        batches.append((x[: EXAMPLES - count],))
-        count += len(batches[-1][0])
-        if count >= EXAMPLES:
+        batches.append(each(part(x, slice(left))))
+        left -= count(batches[-1])
+        if left <= 0:
             break
     return batches

@@ -1,6 +1,6 @@
 """The examples that a network is trained, chosen and judged on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,23 +10,35 @@ from numpy.typing import NDArray
 from wieldy.core import rng
 from wieldy.core.errors import DataError, ShapeError
 
-Inputs = NDArray[np.float32]
-Targets = NDArray[np.int64]
+Rows = NDArray[Any] | tuple[NDArray[Any], ...]  # one array, or one for each input, output or target
+Inputs = Rows
+Targets = Rows
 Batch = tuple[Inputs, Targets]
-Scores = Callable[[NDArray[np.float32], Targets], NDArray[np.float64]]
+Scores = Callable[[Any, Any], NDArray[np.float64]]
+KEPT = (np.dtype(np.int64), np.dtype(np.bool_))  # dtypes of inputs that stay; all others become float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A figure of merit: the mean over examples of `scores(outputs, targets)`.
 
-    `scale` is the metric's full range; a point is a hundredth of it.
+    Attributes:
+        name: in the report.
+        scores: maps outputs (n, ...) and targets to (n,) scores; a tuple of outputs, where there are several.
+        scale: the metric's full range; a point is a hundredth of it.
+        higher_is_better: its direction.
+        labels: whether targets are class labels: (n,) whole numbers. Otherwise they are any numbers, an array
+            or a tuple of arrays with one row for each example.
+        loss: maps (outputs, targets) as tensors to a scalar that training lowers; default: cross entropy for
+            labels, and else none: the network then learns from its teacher alone.
     """
 
     name: str
-    scores: Scores  # (n, ...) outputs and (n,) targets to (n,) scores
+    scores: Scores
     scale: float = 1.0
     higher_is_better: bool = True
+    labels: bool = True
+    loss: Callable[[Any, Any], Any] | None = None
 
     def points_lost(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
         """Return how many points worse the mean of `after` is than that of `before`."""
@@ -34,7 +46,34 @@ class Metric:
         return float(sign * 100 * (before.mean() - after.mean()) / self.scale)
 
 
-def _is_right(outputs: NDArray[np.float32], targets: Targets) -> NDArray[np.float64]:
+def each(arrays: Rows) -> tuple[NDArray[Any], ...]:
+    """Return one array, or several, as a tuple.
+
+    Example:
+        >>> len(each(np.zeros(3))), len(each((np.zeros(3), np.ones(3))))
+        (1, 2)
+    """
+    return arrays if isinstance(arrays, tuple) else (arrays,)
+
+
+def count(arrays: Rows) -> int:
+    """Return how many examples a batch has."""
+    return len(each(arrays)[0])
+
+
+def part(arrays: Rows, index: Any) -> Rows:
+    """Return the examples at `index`: numbers, or a slice."""
+    return tuple(array[index] for array in arrays) if isinstance(arrays, tuple) else arrays[index]
+
+
+def joined(batches: Sequence[Rows]) -> Rows:
+    """Return the examples of several batches as one."""
+    if isinstance(batches[0], tuple):
+        return tuple(np.concatenate(arrays) for arrays in zip(*batches, strict=True))
+    return np.concatenate(batches)
+
+
+def _is_right(outputs: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(outputs.argmax(axis=1) == targets, np.float64)
 
 
@@ -51,11 +90,11 @@ class Split(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one input, without the batch."""
+        """The shape of one input, of the first if there are several, without the batch."""
 
     @property
     def labels(self) -> int:
-        """One more than the largest label."""
+        """One more than the largest label; 0 where targets are no labels."""
 
     def steps(self, batch_size: int) -> int:
         """Return how many batches `batches(batch_size)` yields."""
@@ -69,8 +108,9 @@ class Arrays:
     """Examples held in memory.
 
     Args:
-        inputs: float32, (n, ...), finite.
-        targets: whole numbers, (n,), not negative.
+        inputs: (n, ...), finite, or a tuple of them; int64 and bool stay, all else becomes float32.
+        targets: whole numbers, (n,), not negative; where they are no labels, any numbers.
+        are_labels: whether targets are class labels.
 
     Raises:
         DataError: empty, of unequal length, or holding NaN or infinity.
@@ -83,14 +123,16 @@ class Arrays:
 
     inputs: Inputs
     targets: Targets
+    are_labels: bool = True
     size: int = field(init=False)
     shape: tuple[int, ...] = field(init=False)
     labels: int = field(init=False)
 
     def __post_init__(self) -> None:
-        inputs, targets = checked_batch(self.inputs, self.targets, "data")
-        found = {"inputs": inputs, "targets": targets, "size": len(inputs), "shape": inputs.shape[1:]}
-        for name, value in (found | {"labels": int(targets.max()) + 1}).items():
+        inputs, targets = checked_batch(self.inputs, self.targets, "data", are_labels=self.are_labels)
+        found = {"inputs": inputs, "targets": targets, "size": count(inputs)}
+        found |= {"shape": each(inputs)[0].shape[1:], "labels": _labels(targets, are_labels=self.are_labels)}
+        for name, value in found.items():
             object.__setattr__(self, name, value)
 
     def steps(self, batch_size: int) -> int:
@@ -103,12 +145,12 @@ class Arrays:
         A norm layer cannot train on a batch of one.
         """
         index = order.permutation(self.size) if order else np.arange(self.size)
-        for part in np.split(index, range(batch_size, self.size - 1, batch_size)):
-            yield self.inputs[part], self.targets[part]
+        for rows in np.split(index, range(batch_size, self.size - 1, batch_size)):
+            yield part(self.inputs, rows), part(self.targets, rows)
 
     def take(self, index: NDArray[np.intp]) -> "Arrays":
         """Return the examples at `index`."""
-        return Arrays(self.inputs[index], self.targets[index])
+        return Arrays(part(self.inputs, index), part(self.targets, index), self.are_labels)
 
 
 class Stream:
@@ -121,24 +163,25 @@ class Stream:
             than pairs of (inputs, targets) with inputs of one shape.
     """
 
-    def __init__(self, loader: Iterable[Any], name: str = "data") -> None:
+    def __init__(self, loader: Iterable[Any], name: str = "data", *, are_labels: bool = True) -> None:
         if iter(loader) is loader:
             raise DataError(
                 f"{name}: a generator can be read only once; hand in a DataLoader or a list of batches."
             )
         self._loader = loader
         self._name = name
+        self._are_labels = are_labels
         self.size, self.labels, self._steps = 0, 0, 0
         self.shape: tuple[int, ...] = ()
         for inputs, targets in self.batches(0):
-            if self._steps and inputs.shape[1:] != self.shape:
+            shape = each(inputs)[0].shape[1:]
+            if self._steps and shape != self.shape:
                 raise DataError(
-                    f"{name}: every batch must hold inputs of the same shape; got {self.shape} "
-                    f"and {inputs.shape[1:]}."
+                    f"{name}: every batch must hold inputs of the same shape; got {self.shape} and {shape}."
                 )
-            self.shape = inputs.shape[1:]
-            self.size += len(inputs)
-            self.labels = max(self.labels, int(targets.max()) + 1)
+            self.shape = shape
+            self.size += count(inputs)
+            self.labels = max(self.labels, _labels(targets, are_labels=are_labels))
             self._steps += 1
 
     def steps(self, batch_size: int) -> int:  # noqa: ARG002
@@ -154,31 +197,78 @@ class Stream:
                 raise DataError(
                     f"{self._name}: each batch must be (inputs, targets); got {type(item).__name__}."
                 )
-            yield checked_batch(item[0], item[1], self._name)
+            inputs, targets = (tuple(side) if isinstance(side, list) else side for side in item)
+            yield checked_batch(inputs, targets, self._name, are_labels=self._are_labels)
         if empty:
             raise DataError(f"{self._name}: the loader is empty; hand in at least one batch.")
 
 
-def checked_batch(inputs: Any, targets: Any, name: str) -> Batch:
-    """Return inputs as finite float32 and targets as int64 of equal, positive length."""
-    x, y = _numbers(inputs, f"{name}: inputs"), _numbers(targets, f"{name}: targets")
+def checked_batch(inputs: Any, targets: Any, name: str, *, are_labels: bool = True) -> Batch:
+    """Return finite inputs and targets of equal, positive length."""
+    several = isinstance(inputs, tuple)
+    x = tuple(_input(array, name) for array in (inputs if several else (inputs,)))
+    lengths = {len(array) for array in x}
+    if len(lengths) != 1:
+        raise DataError(f"{name}: all inputs must have as many examples; got {sorted(lengths)}.")
+    found = (
+        _check_labels(targets, len(x[0]), name) if are_labels else _check_targets(targets, len(x[0]), name)
+    )
+    return (x if several else x[0]), found
+
+
+def _input(values: Any, name: str) -> NDArray[Any]:
+    array = _numbers(values, f"{name}: inputs")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
-        x = np.asarray(x, np.float32, order="C")
-    if x.ndim == 0 or len(x) == 0:
+        kept = array.dtype in KEPT and hasattr(values, "dtype")  # a plain list says nothing of its numbers
+        array = np.asarray(array, array.dtype if kept else np.float32, order="C")
+    if array.ndim == 0 or len(array) == 0:
         raise DataError(f"{name}: holds no examples; at least one is needed.")
-    if y.shape != (len(x),):
-        raise DataError(f"{name}: targets must be ({len(x)},), one label for each input; got {y.shape}.")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"{name}: targets must be whole numbers (class labels); got {y.dtype}.")
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    _check_finite(array, f"{name}: inputs")
+    return array
+
+
+def _check_finite(array: NDArray[Any], name: str) -> None:
+    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
         raise DataError(
-            f"{name}: inputs must be finite; {int((~finite).sum())} of {len(x)} hold NaN or infinity, "
+            f"{name} must be finite; {int((~finite).sum())} of {len(array)} hold NaN or infinity, "
             f"the first at index {int(np.argmin(finite))}. Clean or drop them."
+        )
+
+
+def _check_labels(targets: Any, size: int, name: str) -> NDArray[np.int64]:
+    y = _numbers(targets, f"{name}: targets")
+    if y.shape != (size,):
+        raise DataError(
+            f"{name}: targets must be ({size},), one label for each input; got {y.shape}. Where they are no "
+            "labels, give Data a Metric with labels=False."
+        )
+    if not np.issubdtype(y.dtype, np.integer):
+        raise DataError(
+            f"{name}: targets must be whole numbers (class labels); got {y.dtype}. Where they are no labels, "
+            "give Data a Metric with labels=False."
         )
     if y.min() < 0:
         raise DataError(f"{name}: labels must not be negative; got {int(y.min())}.")
-    return x, y.astype(np.int64)
+    return y.astype(np.int64)
+
+
+def _check_targets(targets: Any, size: int, name: str) -> Targets:
+    several = isinstance(targets, tuple)
+    found = []
+    for values in targets if several else (targets,):
+        array = _numbers(values, f"{name}: targets")
+        array = array.astype(np.float32) if array.dtype.kind == "f" else array
+        if array.ndim == 0 or len(array) != size:
+            raise DataError(f"{name}: targets must have {size} rows, one for each input; got {array.shape}.")
+        _check_finite(array, f"{name}: targets")
+        found.append(array)
+    return tuple(found) if several else found[0]
+
+
+def _labels(targets: Targets, *, are_labels: bool) -> int:
+    """Return one more than the largest label, or 0 where there are none."""
+    return int(each(targets)[0].max()) + 1 if are_labels else 0
 
 
 def _numbers(values: Any, name: str) -> NDArray[Any]:
@@ -191,22 +281,36 @@ def _numbers(values: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def check_fit(split: Split, shape: tuple[int | None, ...], classes: int, name: str) -> None:
+def check_fit(
+    split: Split,
+    shapes: Sequence[tuple[int | None, ...]],
+    classes: int,
+    name: str,
+    dtypes: Sequence[str] = (),
+) -> None:
     """Refuse a set whose inputs or labels the network has no place for.
 
     Args:
-        shape: of the network's input, batch first.
+        shapes: of the network's inputs, batch first.
         classes: how many outputs the network has.
+        dtypes: of the network's inputs; default: float32.
 
     Raises:
-        ShapeError: inputs of another shape.
+        ShapeError: inputs of another number or shape.
         DataError: labels that the network has no output for.
     """
-    if split.shape != shape[1:]:
-        raise ShapeError(
-            f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); "
-            f"got (batch, {', '.join(map(str, split.shape))})."
-        )
+    inputs, _ = next(iter(split.batches(1)))
+    found = each(inputs)
+    if len(found) != len(shapes):
+        raise ShapeError(f"{name}: the network takes {len(shapes)} inputs; got {len(found)}.")
+    for array, shape, dtype in zip(found, shapes, dtypes or ("float32",) * len(found), strict=True):
+        if array.shape[1:] != shape[1:]:
+            raise ShapeError(
+                f"{name}: inputs must be (batch, {', '.join(map(str, shape[1:]))}); "
+                f"got (batch, {', '.join(map(str, array.shape[1:]))})."
+            )
+        if array.dtype != np.dtype(dtype):
+            raise ShapeError(f"{name}: inputs must be {dtype}; got {array.dtype}. Use .astype({dtype!r}).")
     check_labels(split.labels, classes, name)
 
 
@@ -219,17 +323,17 @@ def check_labels(labels: int, classes: int, name: str) -> None:
         )
 
 
-def as_split(source: Any, name: str) -> Split:
+def as_split(source: Any, name: str, *, are_labels: bool = True) -> Split:
     """Turn (inputs, targets), a Split or a re-readable loader into a Split."""
     if isinstance(source, Split):
         return source
     if isinstance(source, tuple) and len(source) == 2:
         try:
-            return Arrays(*source)
+            return Arrays(*source, are_labels)
         except DataError as error:
             raise DataError(str(error).replace("data:", f"{name}:", 1)) from None
     if isinstance(source, Iterable):
-        return Stream(source, name)
+        return Stream(source, name, are_labels=are_labels)
     raise DataError(
         f"{name}: must be (inputs, targets) or a loader of such batches; got {type(source).__name__}."
     )
@@ -242,9 +346,10 @@ class Data:
     Where only `train` is given, in memory, it is split 70/15/15 and `notes` says so.
 
     Args:
-        train: (inputs, targets) arrays or a re-readable loader of such batches.
+        train: (inputs, targets) arrays or a re-readable loader of such batches; inputs are an array, or a
+            tuple with one for each input of the network.
         validate, test: the same; both or neither.
-        metric: defaults to accuracy.
+        metric: defaults to accuracy, of class labels.
         classes: names of the classes, in the order of the network's outputs.
 
     Raises:
@@ -270,10 +375,10 @@ class Data:
         self.metric = metric
         self.classes = classes
         self.notes: tuple[str, ...] = ()
-        self.train = as_split(train, "train")
+        self.train = as_split(train, "train", are_labels=metric.labels)
         if validate is not None and test is not None:
-            self.validate = as_split(validate, "validate")
-            self.test = as_split(test, "test")
+            self.validate = as_split(validate, "validate", are_labels=metric.labels)
+            self.test = as_split(test, "test", are_labels=metric.labels)
         elif validate is None and test is None:
             self._divide(seed)
         else:

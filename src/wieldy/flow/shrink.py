@@ -4,13 +4,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wieldy.compress.apply import apply_plan
 from wieldy.core import digest
-from wieldy.core.data import Data, check_fit
+from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
@@ -19,6 +18,7 @@ from wieldy.flow.record import write_record
 from wieldy.flow.sparsify import zeros_account, zeros_plan
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.tensors import tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.taylor import TaylorConfig
@@ -46,7 +46,7 @@ def shrink(
     budget: Budget,
     *,
     out: str | Path = "runs/shrink",
-    example: Tensor | None = None,
+    example: Tensor | tuple[Tensor, ...] | None = None,
     method: MethodConfig | None = None,
     recovery: Recovery | None = None,
     seed: int = 0,
@@ -63,7 +63,7 @@ def shrink(
         data: training, validation and test examples; the test set is read once, at the end.
         budget: goals for time, size and the metric.
         out: a folder for the packages, their evidence, the record and the page; made if it is missing.
-        example: one input; default: the first of `data.train`.
+        example: one input, or a tuple of them; default: the first of `data.train`.
         method: importance of channels; default: first-order Taylor. With `ZerosConfig` no channel goes:
             that many weights become zero while the network trains, the package leaves them out, and the
             budget is not searched for but judged.
@@ -102,7 +102,7 @@ def shrink(
     return execute(run, model, example).folder / PACKAGE
 
 
-def execute(run: Run, model: nn.Module, example: Tensor | None = None) -> Run:
+def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> Run:
     """Do all steps of a run; its folder then holds both packages, the record and the page."""
     if run.threads < 1:
         raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
@@ -149,20 +149,22 @@ def check_data(network: GraphNetwork, data: Data) -> None:
     """Refuse data that does not fit the network, before anything is written."""
     program = network.program
     output = program.shape(program.outputs[0])
-    if len(program.inputs) != 1 or len(program.outputs) != 1 or len(output) != 2:
+    if data.metric.labels and (len(program.outputs) != 1 or len(output) != 2):
         raise ShapeError(
-            "shrink: the network must map one input to (batch, classes); it maps "
-            f"{len(program.inputs)} inputs to {len(program.outputs)} outputs, the first of shape {output}."
+            "shrink: where targets are class labels, the network must yield (batch, classes); it yields "
+            f"{len(program.outputs)} outputs, the first of shape {output}. Or give Data a Metric with "
+            "labels=False."
         )
-    (spec,) = program.inputs.values()
+    shapes = [spec.shape for spec in program.inputs.values()]
+    dtypes = [spec.dtype for spec in program.inputs.values()]
     for name in ("train", "validate", "test"):
-        check_fit(getattr(data, name), spec.shape, int(output[1] or 0), name)
+        check_fit(getattr(data, name), shapes, int(output[-1] or 0), name, dtypes)
 
 
-def first_input(data: Data) -> Tensor:
-    """Return the first training input, as a batch of one."""
+def first_input(data: Data) -> tuple[Tensor, ...]:
+    """Return the first training example, as a batch of one."""
     x, _ = next(iter(data.train.batches(1)))
-    return torch.from_numpy(np.ascontiguousarray(x[:1]))
+    return tensors(part(x, slice(1)))
 
 
 def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
@@ -171,7 +173,7 @@ def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
     shape = next(iter(network.program.inputs.values())).shape
-    if how.augment and len(shape) == 4:
+    if how.augment and len(shape) == 4 and len(network.program.inputs) == 1:
         views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
     hooks: list[Hook] = [*distillation(run, network, plan)]
     if isinstance(run.method, ZerosConfig):

@@ -14,9 +14,9 @@ from wieldy.graph.arguments import REWRITTEN, functional, given_arguments, read_
 from wieldy.graph.leaves import is_leaf, without_inplace
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX, TRANSPOSED
+from wieldy.graph.places import INDEX, Places
 from wieldy.graph.program import (
     DTYPES,
-    Argument,
     Literal,
     Node,
     Program,
@@ -26,7 +26,7 @@ from wieldy.graph.program import (
     Stored,
     with_batch,
 )
-from wieldy.graph.rewrites import REWRITES, SEVERAL, Steps, dtype_of, is_result
+from wieldy.graph.rewrites import CASTS, REWRITES, SEVERAL, Steps, dtype_of, is_result
 from wieldy.graph.stored import StoredTensors
 from wieldy.graph.values import Values
 from wieldy.graph.views import ORDERS, PARTS, PIECES, is_piece, order_of, part_of, piece_of
@@ -41,7 +41,7 @@ RESHAPES = frozenset(
 EXPANDS = frozenset({"aten.expand.default", "aten.expand_as.default", "aten.broadcast_to.default"})
 ALIASES = frozenset(f"aten.{name}.default" for name in ("contiguous", "alias", "detach", "detach_"))
 COPIES = frozenset(f"aten.{name}.default" for name in ("clone", "lift_fresh_copy"))
-CASTS = frozenset({"aten.slice.Tensor", "aten.to.dtype", "aten.to.dtype_layout", "aten.type_as.default"})
+MAY_KEEP = CASTS | {"aten.slice.Tensor"}  # may hand on all that they were given, as it was
 MAY_ALIAS = RESHAPES | {"aten.dropout.default", "aten.feature_dropout.default"}
 BATCH_FIRST = (
     frozenset(
@@ -79,6 +79,7 @@ class Reader:
         self.model = model
         self.exported = exported
         self.stored = StoredTensors(exported, model)
+        self.places = Places()
         self.results: dict[str, list[Ref]] = {}  # of operators that have several
         self.first_names = {id(module): path for path, module in model.named_modules()}
         self.values = Values(exported.graph)
@@ -141,6 +142,8 @@ class Reader:
                 f"{op}: is no operator on tensors, used by {self._where(fx)}. Move switches such as "
                 "torch.no_grad(), and branches, out of `forward`."
             )
+        if self.places.note(fx):  # nothing but a lookup reads them
+            return
         if op in ALIASES | COPIES or self._keeps_everything(fx, op):
             self._pass_on(fx, copies=op in COPIES)
             return
@@ -174,8 +177,12 @@ class Reader:
             if in_place and source is not None:
                 self.values.overwrite(fx, source)
             return
-        if base in RESHAPES:
-            known, arguments = "aten.reshape.default", self._reshape(fx)
+        arguments: dict[str, Argument]
+        if base in RESHAPES | {INDEX}:
+            shown = self.places.source(fx, self.stored) if base == INDEX else source
+            assert shown is not None
+            known = "aten.reshape.default"
+            arguments = {"self": Ref(self.values.name(shown)), "shape": with_batch(self._shape(fx), -1)}
         elif base in EXPANDS:
             known, arguments = EXPAND, {"self": self._operand(fx), "size": with_batch(self._shape(fx), -1)}
         else:
@@ -266,11 +273,6 @@ class Reader:
                 kept.append(call)
         self.calls = kept[::-1]
 
-    def _reshape(self, fx: FxNode) -> dict[str, Argument]:
-        source = fx.args[0]
-        assert isinstance(source, FxNode)
-        return {"self": Ref(self.values.name(source)), "shape": with_batch(self._shape(fx), -1)}
-
     def _operand(self, fx: FxNode) -> Ref | Stored:
         source = fx.args[0]
         assert isinstance(source, FxNode)
@@ -278,7 +280,7 @@ class Reader:
 
     def _check(self, fx: FxNode, op: str) -> None:
         """Refuse what a program cannot say."""
-        if op not in OPS.keys() | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys():
+        if op not in OPS.keys() | {INDEX} | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys():
             raise UnsupportedOpError(
                 f"{op}: this operator of {self._where(fx)} is not supported yet{source_line(fx)}. Supported "
                 f"are {', '.join(sorted(name.split('.')[1] for name in OPS))}. Replace it, or leave that "
@@ -321,7 +323,7 @@ class Reader:
 
     def _keeps_everything(self, fx: FxNode, op: str) -> bool:
         """Whether a slice or cast hands on all that it was given, as it was."""
-        source = fx.args[0] if op in CASTS else None
+        source = fx.args[0] if op in MAY_KEEP else None
         if not isinstance(source, FxNode):
             return False
         old, new = source.meta["val"], fx.meta["val"]

@@ -222,7 +222,14 @@ def _upsampled(steps: Steps, shape: Shape) -> list[Ref]:
 Rewrite = Callable[[Steps, Shape], list[Ref]]
 CASTS = frozenset(
     f"aten.{name}"
-    for name in ("to.dtype", "to.dtype_layout", "to.other", "type_as.default", "_to_copy.default")
+    for name in (
+        "to.dtype",
+        "to.dtype_layout",
+        "to.device",
+        "to.other",
+        "type_as.default",
+        "_to_copy.default",
+    )
 )
 FILLS = ("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 

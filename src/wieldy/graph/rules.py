@@ -304,6 +304,8 @@ def _attention(labels: Labels, node: Node) -> AxisIds:
     for ids, _ in sides:
         labels.pin(ids[-2], f"{node.name} normalises over them")
     mask, shape = operand(labels, node.inputs["attn_mask"])
+    for of_mask in mask[-2:]:
+        labels.pin(of_mask, f"{node.name} masks by them")
     leading = [(ids[:-2], of[:-2]) for ids, of in sides] + ([(mask[:-2], shape[:-2])] if shape else [])
     return (*joined(labels, node, leading, len(node.shape) - 2), None, sides[2][0][-1])
 

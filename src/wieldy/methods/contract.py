@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from wieldy.core.config import Frozen
 from wieldy.core.records import Change, Refused
+from wieldy.graph.tensors import Values
 
 if TYPE_CHECKING:
     from wieldy.graph.coupling import Group
@@ -53,9 +54,9 @@ class Step:
     """One training step as a hook sees it."""
 
     network: nn.Module
-    inputs: Tensor
-    outputs: Tensor
-    targets: Tensor
+    inputs: Values
+    outputs: Values
+    targets: Values
     index: int
     total: int
 

@@ -86,7 +86,26 @@ class RuntimeNumbers(Numbers):
     largest: float
     mean: float
     largest_relative: float
-    predictions_that_differ: int
+    predictions_that_differ: int | None = None
+
+
+class OutputNumbers(Numbers):
+    """How near one output is to the original's, example by example.
+
+    `error`: median, 95th percentile and largest; `cosine`: median, 5th percentile and least.
+    """
+
+    output: str
+    error: tuple[float, float, float]
+    cosine: tuple[float, float, float]
+    worst: tuple[dict[str, float], ...] = ()
+
+
+class OutputsNumbers(Numbers):
+    """All outputs of a network that yields no class logits."""
+
+    examples: int
+    outputs: tuple[OutputNumbers, ...] = Field(min_length=1)
 
 
 N = TypeVar("N", bound=Numbers)
@@ -100,6 +119,7 @@ class Found:
     predictions: tuple[Evidence, PredictionNumbers] | None
     classes: tuple[Evidence, ClassesNumbers] | None
     calibration: tuple[Evidence, CalibrationNumbers] | None
+    outputs: tuple[Evidence, OutputsNumbers] | None
     runtime: tuple[Evidence, RuntimeNumbers] | None
     others: tuple[Evidence, ...]
 
@@ -111,8 +131,9 @@ def sort_evidence(evidence: tuple[Evidence, ...]) -> Found:
     predictions = _take(rest, PredictionNumbers)
     classes = _take(rest, ClassesNumbers)
     calibration = _take(rest, CalibrationNumbers)
+    outputs = _take(rest, OutputsNumbers)
     runtime = _take(rest, RuntimeNumbers)
-    return Found(metric, predictions, classes, calibration, runtime, tuple(rest))
+    return Found(metric, predictions, classes, calibration, outputs, runtime, tuple(rest))
 
 
 def _take(rest: list[Evidence], kind: type[N]) -> tuple[Evidence, N] | None:

@@ -11,6 +11,7 @@ from wieldy.report.evidence import (
     ClassNumbers,
     Found,
     MetricNumbers,
+    OutputsNumbers,
     PredictionNumbers,
     RuntimeNumbers,
 )
@@ -30,6 +31,7 @@ def sameness(record: RunRecord, found: Found) -> View:
         "predictions": _card(found.predictions, lambda numbers: _predictions(numbers, classes)),
         "classes": _card(found.classes, lambda numbers: _classes(numbers.classes)),
         "calibration": _card(found.calibration, _calibration),
+        "outputs": _card(found.outputs, _outputs),
         "runtime": _card(found.runtime, _runtime),
         "recovery": _recovery(record, found),
         "others": [_head(item) | {"facts": pairs(item.numbers)} for item in found.others],
@@ -150,8 +152,29 @@ def _runtime(numbers: RuntimeNumbers) -> View:
             ("Largest difference of a logit", figure(numbers.largest, 2)),
             ("as a share of the largest logit", figure(numbers.largest_relative, 2)),
             ("Mean difference", figure(numbers.mean, 2)),
-            ("Predictions that differ", f"{numbers.predictions_that_differ:,}"),
         ]
+        + (
+            []
+            if numbers.predictions_that_differ is None
+            else [("Predictions that differ", f"{numbers.predictions_that_differ:,}")]
+        )
+    }
+
+
+def _outputs(numbers: OutputsNumbers) -> View:
+    return {
+        "examples": f"{numbers.examples:,}",
+        "rows": [
+            {
+                "name": row.output,
+                "errors": [percent(value, 2) for value in row.error],
+                "cosines": [fixed(value, 4) for value in row.cosine],
+                "worst": ", ".join(
+                    f"{item['index']:.0f} ({percent(item['error'], 1)})" for item in row.worst
+                ),
+            }
+            for row in numbers.outputs
+        ],
     }
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from wieldy.core import lock, rng
-from wieldy.core.data import Data, check_labels
+from wieldy.core.data import Data, count, part
+from wieldy.core.errors import ConfigError
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import WEIGHTED
+from wieldy.graph.tensors import alone, tensors
+from wieldy.stats.loss import check_outputs, loss_of
 from wieldy.stats.modes import evaluating
 from wieldy.stats.moments import Moments
 from wieldy.stats.ranges import Ranges
@@ -59,12 +61,19 @@ def collect(
 
     Raises:
         DataError: labels that the network has no output for.
+        ConfigError: targets are no labels and the metric has no loss.
 
     Cost: one forward and backward pass over `examples`.
     """
     weights = {name: network.tensor(name) for node in network.program.nodes if node.op in WEIGHTED
                for name in [next(node.stored())]}  # fmt: skip
-    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in weights}
+    sums: dict[str, list[NDArray[np.float64]]] = {name: [] for name in weights}
+    loss_from = loss_of(data.metric)
+    if loss_from is None:
+        raise ConfigError(
+            f"collect: the metric {data.metric.name!r} has no loss whose gradients could be taken. Give it "
+            "one: Metric(..., loss=...)."
+        )
     seen, total = 0, min(examples, data.train.size)
     order = rng.generator(seed, "stats", "order")
     with (
@@ -74,18 +83,19 @@ def collect(
         (progress or Silent()).task("collecting statistics", total) as task,
     ):
         for inputs, targets in data.train.batches(batch_size, order):
-            x, y = inputs[: total - seen], targets[: total - seen]
-            logits: Tensor = network(torch.from_numpy(x))
-            check_labels(data.train.labels, logits.shape[1], "train")
-            loss = F.cross_entropy(logits, torch.from_numpy(y))
-            gradients = torch.autograd.grad(loss, list(weights.values()))
+            x, y = (part(rows, slice(total - seen)) for rows in (inputs, targets))
+            outputs = network(*tensors(x))
+            check_outputs(outputs, data.train.labels, "train")
+            loss = loss_from(outputs, alone(tensors(y)))
+            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-                rows[name].append(_per_column(weight.detach() * gradient))
-            seen += len(x)
-            task.advance(len(x))
+                product = weight.detach() * (0.0 if gradient is None else gradient)
+                sums[name].append(_per_column(product))
+            seen += count(x)
+            task.advance(count(x))
             if seen >= total:
                 break
-    return Stats({name: np.stack(found) for name, found in rows.items()}, seen)
+    return Stats({name: np.stack(found) for name, found in sums.items()}, seen)
 
 
 @contextmanager

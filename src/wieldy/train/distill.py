@@ -2,6 +2,7 @@
 
 Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section 2:
 penalty = weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over the batch.
+Where targets are no class labels, each output counts by its relative squared distance instead (ours).
 With features, feature_weight * mean over the features of their distance comes on top (see `features`).
 """
 
@@ -10,19 +11,18 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.graph.network import GraphNetwork, need_traced
+from wieldy.graph.tensors import Values, all_of
 from wieldy.methods.contract import Hook, Step
 from wieldy.train.features import Features, distance
 from wieldy.train.layout import channels_last
 
-Outputs = Callable[[NDArray[np.float32]], Any]  # numpy logits, or a tuple that starts with them
+Outputs = Callable[..., Any]  # numpy outputs, or a tuple that starts with them
 
 
 class Distill(Hook):
@@ -69,17 +69,28 @@ class Distill(Hook):
             self._seen = need_traced(network, "Distill with features").watch(self.features.names)
 
     def penalty(self, step: Step) -> Tensor:
-        """Return weight * T^2 * KL(teacher || student) of this batch, and the features' part if asked."""
-        logits, *values = self._taught(step.inputs)
-        if logits.shape != step.outputs.shape:
+        """Return how far the answers of this batch are apart, and the features' part if asked."""
+        own = all_of(step.outputs)
+        found = self._taught(all_of(step.inputs))
+        answers, values = found[: len(own)], list(found[len(own) :])
+        shapes = [tuple(tuple(value.shape) for value in side) for side in (answers, own)]
+        if shapes[0] != shapes[1]:
+            first, second = (side[0] if len(side) == 1 else side for side in shapes)
             raise ShapeError(
-                f"Distill: teacher and student must yield the same shape; got {tuple(logits.shape)} and "
-                f"{tuple(step.outputs.shape)}. Use a teacher for the same classes."
+                f"Distill: teacher and student must yield the same shape; got {first} and {second}. Use a "
+                "teacher for the same classes."
             )
-        penalty = self.weight * divergence(step.outputs, logits, self.temperature)
+        penalty = self.weight * self._answers_apart(own, answers, step.targets)
         if self.features is None:
             return penalty
         return penalty + self.feature_weight * self._apart(self.features, values)
+
+    def _answers_apart(self, own: tuple[Tensor, ...], answers: tuple[Tensor, ...], targets: Values) -> Tensor:
+        """By softened logits where targets are labels, else by distance."""
+        labelled = isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point()
+        if labelled and len(own) == 1 and own[0].ndim == 2:
+            return divergence(own[0], answers[0], self.temperature)
+        return torch.stack([distance(*pair) for pair in zip(own, answers, strict=True)]).mean()
 
     def finish(self, network: nn.Module) -> None:
         """Stop watching."""
@@ -97,12 +108,11 @@ class Distill(Hook):
         return torch.stack(distances).mean()
 
     @torch.no_grad()
-    def _taught(self, inputs: Tensor) -> tuple[Tensor, ...]:
+    def _taught(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Ask the teacher."""
         if isinstance(self.teacher, nn.Module):
-            found: Tensor | tuple[Tensor, ...] = self.teacher(inputs)
-            return found if isinstance(found, tuple) else (found,)
-        arrays = self.teacher(inputs.contiguous().numpy())
+            return all_of(self.teacher(*inputs))
+        arrays = self.teacher(*(value.contiguous().numpy() for value in inputs))
         return tuple(map(torch.from_numpy, arrays if isinstance(arrays, tuple) else (arrays,)))
 
 

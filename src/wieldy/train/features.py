@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import DROPOUTS, GraphNetwork
-from wieldy.graph.program import Program
+from wieldy.graph.program import FLOAT, Program
 from wieldy.graph.removal import Kept, keep_indices, remaining
 
 
@@ -39,12 +39,14 @@ def stage_features(network: GraphNetwork, removed: Mapping[str, Collection[int]]
 def stage_ends(program: Program) -> tuple[str, ...]:
     """Return, for each resolution that occurs, the last value that has it; outputs are left out.
 
-    Channels may differ within a stage, height and width do not. Dropout's outputs are noise in training.
+    Channels may differ within a stage, height and width do not. Dropout's outputs are noise in training, and
+    whole numbers nothing to learn. Of a sequence (batch, length, width) the last axis has the channels.
     """
     last: dict[tuple[int | None, ...], str] = {}
     for node in program.nodes:
-        if node.name not in program.outputs and len(node.shape) > 1 and node.op not in DROPOUTS:
-            last[node.shape[2:]] = node.name
+        inside = node.name not in program.outputs and len(node.shape) > 1 and node.shape[0] is None
+        if inside and node.op not in DROPOUTS and node.dtype == FLOAT:
+            last[node.shape[1:2] if len(node.shape) == 3 else node.shape[2:]] = node.name
     return tuple(last.values())
 
 

@@ -9,20 +9,20 @@ from typing import Literal, TypeVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wieldy.core import lock, rng
 from wieldy.core.config import Frozen
-from wieldy.core.data import Data, Split, check_labels
+from wieldy.core.data import Data, Split
 from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent, Task
+from wieldy.graph.tensors import all_of, alone, as_rows, tensors
 from wieldy.methods.contract import Hook, Step
+from wieldy.stats.loss import Loss, check_outputs, loss_of
 from wieldy.stats.modes import evaluating
 from wieldy.train.layout import channels_first, channels_last
 
 Network = TypeVar("Network", bound=nn.Module)
-Loss = Callable[[Tensor, Tensor], Tensor]
 Augment = Callable[[Tensor], Tensor]
 EVALUATE_BATCH = 250
 
@@ -45,7 +45,7 @@ def fit(
     data: Data,
     *hooks: Hook,
     config: FitConfig | None = None,
-    loss: Loss = F.cross_entropy,
+    loss: Loss | None = None,
     augment: Augment | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
@@ -56,17 +56,17 @@ def fit(
     With the same seed, thread count and instruction set the result is the same bit for bit.
 
     Args:
-        network: any module that maps one batch of inputs to outputs; not altered.
+        network: any module that maps a batch of inputs to outputs; not altered.
         data: `train` is trained on; the metric on `validate` is noted after every epoch.
         hooks: take part in every step, in this order.
-        loss: maps (outputs, targets) to a scalar.
+        loss: maps (outputs, targets) to a scalar; default: that of the data's metric.
         augment: maps a batch of inputs to another; its randomness is seeded at every step.
 
     Returns:
         A trained copy.
 
     Raises:
-        ConfigError: the loss becomes NaN or infinite.
+        ConfigError: the loss or the metric becomes NaN or infinite, or there is nothing to learn from.
         DataError: labels that the network has no output for.
 
     Cost: `epochs` forward and backward passes over `data.train`.
@@ -81,6 +81,12 @@ def fit(
     """
     config = config or FitConfig()
     ledger = ledger or Ledger(None)
+    loss = loss or loss_of(data.metric)
+    if loss is None and not hooks:
+        raise ConfigError(
+            f"fit: the metric {data.metric.name!r} has no loss, and no hook teaches. Give one: "
+            "Metric(..., loss=...), or Distill."
+        )
     trained = channels_last(copy.deepcopy(network))
     total = config.epochs * data.train.steps(config.batch_size)
     optimizer = _optimizer(trained, config)
@@ -94,6 +100,11 @@ def fit(
                     trained, data, hooks, config, loss, augment, optimizer, (epoch, index, total), task
                 )
                 score = evaluate(trained, data.validate, data)
+            if not math.isfinite(score):
+                raise ConfigError(
+                    f"fit: {data.metric.name} on validation is {score} after epoch {epoch + 1}; the weights "
+                    "have diverged. Lower learning_rate."
+                )
             ledger.note("epoch", {"epoch": epoch, "config": config.model_dump()}, {data.metric.name: score})
             task.advance(
                 0, f"epoch {epoch + 1}/{config.epochs}, {data.metric.name} on validation {score:.4f}"
@@ -108,7 +119,7 @@ def _epoch(
     data: Data,
     hooks: tuple[Hook, ...],
     config: FitConfig,
-    loss: Loss,
+    loss: Loss | None,
     augment: Augment | None,
     optimizer: torch.optim.Optimizer,
     place: tuple[int, int, int],
@@ -119,29 +130,32 @@ def _epoch(
     network.train()
     order = rng.generator(config.seed, "fit", "order", epoch)
     for x, y in data.train.batches(config.batch_size, order):
-        inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+        inputs, targets = tensors(x), tensors(y)
         if augment:
             with seeded(config.seed, "augment", index):
-                inputs = augment(inputs)
-        if inputs.ndim == 4:
-            inputs = inputs.to(memory_format=torch.channels_last)
+                inputs = (augment(inputs[0]), *inputs[1:])
+        inputs = tuple(
+            value.to(memory_format=torch.channels_last) if value.ndim == 4 else value for value in inputs
+        )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, index, total)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-            outputs = network(inputs)
-        outputs = outputs.float()
-        if index == 0 and outputs.ndim > 1:
-            check_labels(data.train.labels, outputs.shape[1], "train")
-        step = Step(network, inputs, outputs, targets, index, total)
+            outputs = network(*inputs)
+        outputs = alone(tuple(value.float() for value in all_of(outputs)))
+        if index == 0:
+            check_outputs(outputs, data.train.labels, "train")
+        step = Step(network, alone(inputs), outputs, alone(targets), index, total)
         _descend(step, hooks, loss, optimizer)
         task.advance()
         index += 1
     return index
 
 
-def _descend(step: Step, hooks: tuple[Hook, ...], loss: Loss, optimizer: torch.optim.Optimizer) -> None:
+def _descend(
+    step: Step, hooks: tuple[Hook, ...], loss: Loss | None, optimizer: torch.optim.Optimizer
+) -> None:
     """One optimiser step with every hook's part in it."""
-    value = loss(step.outputs, step.targets)
+    value = torch.zeros(()) if loss is None else loss(step.outputs, step.targets)
     for hook in hooks:
         extra = hook.penalty(step)
         if extra is not None:
@@ -202,5 +216,5 @@ def evaluate(network: nn.Module, split: Split, data: Data) -> float:
     total = 0.0
     with evaluating(network):
         for x, y in split.batches(EVALUATE_BATCH):
-            total += float(data.metric.scores(network(torch.from_numpy(x)).numpy(), y).sum())
+            total += float(data.metric.scores(as_rows(network(*tensors(x))), y).sum())
     return total / split.size

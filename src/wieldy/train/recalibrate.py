@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from wieldy.core import lock, rng
-from wieldy.core.data import Split
+from wieldy.core.data import Split, count
+from wieldy.graph.tensors import tensors
 from wieldy.stats.modes import evaluating
 
 
@@ -29,8 +30,8 @@ def recalibrate(
                 module.momentum = None  # a cumulative average
                 module.train()
             for x, _ in split.batches(batch_size, rng.generator(seed, "recalibrate")):
-                network(torch.from_numpy(x))
-                seen += len(x)
+                network(*tensors(x))
+                seen += count(x)
                 if seen >= examples:
                     break
     finally:
