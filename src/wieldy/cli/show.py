@@ -25,20 +25,25 @@ def timing_lines(timing: Timing, first: str = "original", second: str = "package
 
 def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:
     """Return one line for each candidate, the fastest marked, and a plain word where nothing is won."""
-    timing = found[0].timing
-    best = min((item for item in found if item.gains), key=lambda item: item.timing.ratio.value, default=None)
+    timed = [(item, item.timing) for item in found if item.timing is not None]
+    gaining = [pair for pair in timed if pair[0].gains]
+    best = min(gaining, key=lambda pair: pair[1].ratio.value)[0] if gaining else None
+    refused = [f"  {item.candidate:<22} not possible: {item.reason}" for item in found if item.timing is None]
+    if not timed:
+        return [f"{name}: nothing could be tried", *refused]
+    timing = timed[0][1]
     lines = [
         f"{name}: what would make it faster than {timing.original_ms:.3f} ms (fp32, dense)?",
         f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
         f"tier {timing.tier}, {timing.cpu}; nothing is trained, so accuracy is not judged",
         f"  {'candidate':<22} {'ms':>8}  {'of the time':>26}  {'predicted':>9}",
     ]
-    for item in found:
+    for item, of_item in timed:
         predicted = "" if item.predicted_ratio is None else f"{item.predicted_ratio:.3f}"
         word = "fastest" if item is best else "" if item.gains else "no gain"
-        figures = f"{item.timing.small_ms:>8.3f}  {item.timing.ratio!s:>26}  {predicted:>9}"
+        figures = f"{of_item.small_ms:>8.3f}  {of_item.ratio!s:>26}  {predicted:>9}"
         lines.append(f"  {item.candidate:<22} {figures}  {word}".rstrip())
-    return lines
+    return lines + refused
 
 
 def evidence_lines(evidence: tuple[Evidence, ...]) -> list[str]:

@@ -117,19 +117,21 @@ class WhatIf(Frozen):
     """One way to make a network faster, and what was measured.
 
     Attributes:
-        candidate: such as `channels 50%` or `csr 90% zeros`.
-        timing: against the network as it stands, dense.
-        predicted_ratio: what the cost table says; None for channels.
+        candidate: such as `channels -50%`, `int8` or `csr 90% zeros`.
+        timing: against the network as it stands, dense; None where the candidate cannot be built.
+        predicted_ratio: what the cost table says of zeros.
+        reason: why it cannot be built.
     """
 
     candidate: str
-    timing: Timing
+    timing: Timing | None = None
     predicted_ratio: float | None = None
+    reason: str = ""
 
     @property
     def gains(self) -> bool:
         """Whether it is faster beyond doubt."""
-        return self.timing.ratio.high < NO_GAIN
+        return self.timing is not None and self.timing.ratio.high < NO_GAIN
 
 
 class LayerTime(Frozen):

@@ -17,6 +17,7 @@ from wieldy.graph.ops import EXPAND, OPS, POOLING, SOFTMAX, TRANSPOSED
 from wieldy.graph.places import INDEX, Places
 from wieldy.graph.program import (
     DTYPES,
+    Argument,
     Literal,
     Node,
     Program,

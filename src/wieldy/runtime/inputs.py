@@ -3,23 +3,37 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wieldy.core import rng
 from wieldy.graph.ops import EMBEDDING
-from wieldy.graph.program import Program, Ref
+from wieldy.graph.program import Program, Ref, with_batch
 
 
 def fill_inputs(request: Any, program: Program | None) -> None:
     """Fill a request's inputs: floats at random, tokens at random below their table's end, all else ones."""
     draw = rng.generator(0, "timing inputs")
     tables = _tables(program) if program else {}
-    names = list(program.inputs) if program else []
-    for index, tensor in enumerate(request.input_tensors):
-        limit = tables.get(names[index]) if names else None
-        if tensor.data.dtype == np.float32:
-            tensor.data[:] = draw.standard_normal(tensor.shape, np.float32)
-        else:
-            tensor.data[:] = draw.integers(0, limit, tensor.shape) if limit else 1
+    names = list(program.inputs) if program else [""] * len(request.input_tensors)
+    for name, tensor in zip(names, request.input_tensors, strict=True):
+        tensor.data[:] = _drawn(draw, tuple(tensor.shape), tensor.data.dtype, tables.get(name))
+
+
+def random_inputs(program: Program, batch: int) -> tuple[NDArray[Any], ...]:
+    """Return a batch of inputs as `fill_inputs` makes them."""
+    draw, tables = rng.generator(0, "random inputs"), _tables(program)
+    return tuple(
+        _drawn(draw, with_batch(spec.shape, batch), np.dtype(spec.dtype), tables.get(name))
+        for name, spec in program.inputs.items()
+    )
+
+
+def _drawn(
+    draw: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], rows: int | None
+) -> NDArray[Any]:
+    if dtype == np.float32:
+        return draw.standard_normal(shape, np.float32)
+    return draw.integers(0, rows, shape).astype(dtype) if rows else np.ones(shape, dtype)
 
 
 def _tables(program: Program) -> dict[str, int]:
