@@ -19,9 +19,10 @@ def timing(ratio, width=0.01):
 
 @pytest.fixture
 def package(tmp_path):
+    torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(),
-        nn.Linear(32 * 64, 5),
+        nn.Conv2d(3, 96, 3, padding=1), nn.ReLU(), nn.Conv2d(96, 96, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(96 * 64, 5),
     )  # fmt: skip
     return save(trace(net.eval(), torch.randn(1, 3, 8, 8)), tmp_path / "net.wieldy")
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,8 @@ def test_the_time_of_a_region_is_told_layer_by_layer(paths: dict[str, Path], all
 @pytest.fixture
 def all_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers as small as these would run dense: let all run by their zeros."""
-    monkeypatch.setattr(module, "cost_table", lambda *_: True)
-    monkeypatch.setattr(module, "choose", lambda program, arrays, stored, table: dict(stored))
+    monkeypatch.setattr(module, "cost_table", lambda *_: SimpleNamespace(cpu=""))
+    monkeypatch.setattr(module, "choose", lambda program, arrays, stored, table, gain: dict(stored))
 
 
 @pytest.fixture
@@ -113,11 +114,12 @@ def test_layers_that_are_stored_dense_are_left_alone(paths: dict[str, Path], all
 
 WITHOUT_TORCH = """
 import sys
+from types import SimpleNamespace
 import numpy as np
 from wieldy.runtime import zeros
 from wieldy.runtime.session import open
-zeros.cost_table = lambda *_: True
-zeros.choose = lambda program, arrays, stored, table: dict(stored)
+zeros.cost_table = lambda *_: SimpleNamespace(cpu="")
+zeros.choose = lambda program, arrays, stored, table, least_gain: dict(stored)
 run = open(sys.argv[1], threads=1)
 np.save(sys.argv[3], run(np.load(sys.argv[2])))
 print(len(run._zeros.blocks), "torch" in sys.modules)

@@ -21,6 +21,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
+from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers, stored_formats
 from wieldy.package.manifest import Provenance
@@ -32,6 +33,7 @@ from wieldy.runtime.session import Session, usable_cores
 from wieldy.runtime.session import open as open_package
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.collect import Stats
+from wieldy.stats.loss import loss_of
 from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
 from wieldy.train.features import exposing, stage_features
@@ -64,7 +66,8 @@ def shrink(
         budget: goals for time, size and the metric.
         out: a folder for the packages, their evidence, the record and the page; made if it is missing.
         example: one input, or a tuple of them; default: the first of `data.train`.
-        method: importance of channels; default: first-order Taylor. With `ZerosConfig` no channel goes:
+        method: importance of channels; default: first-order Taylor, or magnitude where the data's metric has
+            no loss whose gradients it could take. With `ZerosConfig` no channel goes:
             that many weights become zero while the network trains, the package leaves them out, and the
             budget is not searched for but judged.
         recovery: training after removal; default: five epochs with distillation.
@@ -87,7 +90,7 @@ def shrink(
         folder=prepared(Path(out)),
         data=data,
         budget=budget,
-        method=method or TaylorConfig(seed=seed),
+        method=method or default_method(data, seed),
         recovery=recovery or Recovery().seeded(seed),
         seed=seed,
         threads=usable_cores() if threads is None else threads,
@@ -100,6 +103,11 @@ def shrink(
         progress=progress or Silent(),
     )
     return execute(run, model, example).folder / PACKAGE
+
+
+def default_method(data: Data, seed: int) -> MethodConfig:
+    """Return the importance that is used where none is named."""
+    return TaylorConfig(seed=seed) if loss_of(data.metric) else MagnitudeConfig(seed=seed)
 
 
 def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> Run:

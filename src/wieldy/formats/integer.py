@@ -116,4 +116,5 @@ def _by_row(scales: NDArray[np.float32], axes: int) -> NDArray[np.float64]:
 
 
 def _product(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (levels.astype(np.float32) * scales.reshape(-1, *(1,) * (levels.ndim - 1))).astype(np.float32)
+    with np.errstate(over="ignore"):  # of a hostile scale; what overflows is refused
+        return (levels.astype(np.float32) * scales.reshape(-1, *(1,) * (levels.ndim - 1))).astype(np.float32)

@@ -113,10 +113,6 @@ class Program:
         """Return the shape of an input or of a node's result."""
         return self.inputs[value].shape if value in self.inputs else self.node(value).shape
 
-    def dtype(self, value: str) -> str:
-        """Return the dtype of an input or of a node's result."""
-        return self.inputs[value].dtype if value in self.inputs else self.node(value).dtype
-
     def with_nodes(self, nodes: tuple[Node, ...], tensors: Mapping[str, Spec]) -> "Program":
         """Return this program with other nodes and tensors."""
         return replace(self, nodes=nodes, tensors=tensors)

@@ -133,7 +133,7 @@ def _candidates(network: GraphNetwork, tier: str, *, zeros: bool) -> Iterator[tu
 def _thinner(network: GraphNetwork, share: float) -> _Built:
     removed = rank(network, Stats(), MagnitudeConfig()).removal(share, MULTIPLE)
     if not removed:
-        raise ConfigError("no group of channels may lose any")
+        raise ConfigError(f"no group of channels may lose any and keep a multiple of {MULTIPLE}")
     return _Built(apply_plan(network, Plan(method={"name": "magnitude"}, remove=removed)))
 
 

@@ -6,10 +6,10 @@ from wieldy.formats import FORMATS
 from wieldy.formats.sparse import SparseFormat
 from wieldy.kernels.native import variant_for, variants, why_missing
 from wieldy.package.read import Package
-from wieldy.runtime.choose import choose
+from wieldy.runtime.choose import FOREIGN_GAIN, LEAST_GAIN, choose
 from wieldy.runtime.costs import cost_table
 from wieldy.runtime.lower_zeros import Zeros
-from wieldy.runtime.tier import current_tier
+from wieldy.runtime.tier import cpu_name, current_tier
 
 
 class KernelWarning(UserWarning):
@@ -43,5 +43,8 @@ def zeros_of(package: Package, *, threads: int, precision: str) -> Zeros | None:
         )
         return None
     table = cost_table(current_tier(), threads)
-    chosen = choose(package.program, package.tensors, blocks, table) if table else {}
+    if table is None:
+        return None
+    least_gain = LEAST_GAIN if table.cpu == cpu_name() else FOREIGN_GAIN
+    chosen = choose(package.program, package.tensors, blocks, table, least_gain)
     return Zeros(chosen, variant, threads) if chosen else None

@@ -165,6 +165,8 @@ def _descend(
             f"fit: the loss is {value.item()} at step {step.index}; it must stay finite. "
             "Lower learning_rate, or look for extreme inputs."
         )
+    if not value.requires_grad:
+        raise ConfigError("fit: neither a loss nor a hook teaches. Give the metric a loss, or use Distill.")
     optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     for hook in hooks:
