@@ -217,7 +217,8 @@ def costs() -> str:
             ]
             for row in result["crossovers"]
         ]  # fmt: skip
-        head = f"**Tier `{result['tier']}`**: median error over layers: {errors}.\n\n"
+        cpu = result["environment"]["cpu"]
+        head = f"**Tier `{result['tier']}`**, {cpu}: median error over layers: {errors}.\n\n"
         parts.append(
             head
             + table(

@@ -75,6 +75,13 @@ class Node:
         return self.module or self.name
 
     @property
+    def weight(self) -> str:
+        """The name of the tensor that it multiplies by."""
+        weight = self.inputs["weight"]
+        assert isinstance(weight, Stored)
+        return weight.name
+
+    @property
     def groups(self) -> int:
         """Into how many groups a convolution splits its channels; 1 for every other operator."""
         groups = self.inputs.get("groups", 1)

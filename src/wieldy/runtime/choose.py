@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost_table import FLOAT_BYTES, CostTable, work_of
 from wieldy.graph.ops import CONV, LINEAR
-from wieldy.graph.program import Node, Program, Stored
+from wieldy.graph.program import Node, Program
 from wieldy.runtime.fuse import can_run
 from wieldy.runtime.regions import Region, find_regions
 
@@ -52,7 +52,7 @@ def choose(
         least_gain: of the dense time, which a region must promise.
     """
     chosen = _chosen(program, arrays, stored, table, least_gain)
-    return {_weight(node): chosen[node.name].block for node in program.nodes if node.name in chosen}
+    return {node.weight: chosen[node.name].block for node in program.nodes if node.name in chosen}
 
 
 def _chosen(
@@ -62,14 +62,14 @@ def _chosen(
     options = {
         node.name: _option(program, node, arrays, stored, table)
         for node in program.nodes
-        if node.op == CONV or (_is_flat(node) and _weight(node) in stored)
+        if node.op == CONV or (_is_flat(node) and node.weight in stored)
     }
     chosen = {
         node.name: options[node.name]
         for node in program.nodes
         if _is_flat(node) and node.name in options and _pays([options[node.name]], 0.0, least_gain)
     }
-    sparse = {node.name for node in program.nodes if node.op == CONV and _weight(node) in stored}
+    sparse = {node.name for node in program.nodes if node.op == CONV and node.weight in stored}
     for region in find_regions(program, lambda n: can_run(n, program), lambda n: n.name in sparse):
         for node in _best(program, region.nodes, options, table, least_gain):
             chosen[node.name] = options[node.name]
@@ -99,12 +99,6 @@ def _is_flat(node: Node) -> bool:
     return node.op == LINEAR and len(node.shape) == 2
 
 
-def _weight(node: Node) -> str:
-    weight = node.inputs["weight"]
-    assert isinstance(weight, Stored)
-    return weight.name
-
-
 def _option(
     program: Program,
     node: Node,
@@ -113,10 +107,10 @@ def _option(
     table: CostTable,
 ) -> Option:
     """Return the best form of a layer inside: as it is stored, or dense in full blocks."""
-    work, weight = work_of(program, node), arrays[_weight(node)]
-    blocks = {stored.get(_weight(node), DENSE_BLOCK), DENSE_BLOCK} if work.kind == "conv" else {1}
+    work, weight = work_of(program, node), arrays[node.weight]
+    blocks = {stored.get(node.weight, DENSE_BLOCK), DENSE_BLOCK} if work.kind == "conv" else {1}
     if work.kind == "linear":
-        blocks = {stored[_weight(node)]}
+        blocks = {stored[node.weight]}
     costs = {}
     for block in blocks:
         kept = work.weights if work.kind == "depthwise" else kept_values(weight, block)

@@ -122,7 +122,7 @@ def apply(
         if node is None or reason:
             records.append(Refused(layer=layer, method=NAME, reason=reason))
             continue
-        weight = arrays[_weight(node)]
+        weight = arrays[node.weight]
         first, second = factored(weight, config, _moment(stats, layer) if config.weighted else None)
         numbers = first.size + second.size
         if numbers >= weight.size:
@@ -172,12 +172,12 @@ def _reason(network: GraphNetwork, node: Node | None, config: SvdConfig) -> str:
         return "it is no linear layer and no convolution in two dimensions"
     if node.groups > 1:
         return "its channels are in groups already"
-    if sum(_weight(node) in other.stored() for other in network.program.nodes) > 1:
+    if sum(node.weight in other.stored() for other in network.program.nodes) > 1:
         return "its weight serves several layers"
-    if network.formats.get(_weight(node), "dense") != "dense":
-        return f"its weight is stored as {network.formats[_weight(node)]}; factor first"
+    if network.formats.get(node.weight, "dense") != "dense":
+        return f"its weight is stored as {network.formats[node.weight]}; factor first"
     spatial = node.op == CONV and config.form == "spatial"
-    if spatial and network.program.tensors[_weight(node)].shape[2:] == (1, 1):
+    if spatial and network.program.tensors[node.weight].shape[2:] == (1, 1):
         return "a kernel of 1 x 1 has no column to take apart"
     return ""
 
@@ -188,12 +188,6 @@ def _moment(stats: Stats, layer: str) -> Matrix:
             f"svd: needs the second moments of what {layer!r} reads. Use collect_moments first."
         )
     return stats.moments[layer].mean
-
-
-def _weight(node: Node) -> str:
-    weight = node.inputs["weight"]
-    assert isinstance(weight, Stored)
-    return weight.name
 
 
 def _two_layers(

@@ -160,7 +160,7 @@ def apply(
     for value, members in rounded_values(program, list(nodes)).items():
         ends = [chosen_range(_known(stats, member), config) for member in members]
         levels[value] = affine_levels(min(least for least, _ in ends), max(largest for _, largest in ends))
-    formats = dict(network.formats) | {_weight(node): f"int{config.weight_bits}" for node in done}
+    formats = dict(network.formats) | {node.weight: f"int{config.weight_bits}" for node in done}
     network.rewrite(with_levels(program, levels), arrays, formats)
     yield from records
 
@@ -175,7 +175,7 @@ def _reason(program: Program, node: Node | None) -> str:
         return "it is no convolution or linear layer of the network"
     if node.op not in WEIGHTED:
         return "it has no weights that are multiplied"
-    if sum(_weight(node) in other.stored() for other in program.nodes) > 1:
+    if sum(node.weight in other.stored() for other in program.nodes) > 1:
         return "its weight serves several layers, whose inputs have ranges of their own"
     return ""
 
@@ -188,12 +188,6 @@ def _known(stats: Stats, value: str) -> ValueRange:
     return stats.ranges[value]
 
 
-def _weight(node: Node) -> str:
-    weight = node.inputs["weight"]
-    assert isinstance(weight, Stored)
-    return weight.name
-
-
 def _rounded_layer(
     node: Node,
     arrays: dict[str, NDArray[np.float32]],
@@ -203,7 +197,7 @@ def _rounded_layer(
     config: IntegerConfig,
 ) -> Node:
     """Round a layer's weight in place of `arrays`, and return it with a bias that makes up for the shift."""
-    name, source, bias = _weight(node), node.inputs["input"], node.inputs["bias"]
+    name, source, bias = node.weight, node.inputs["input"], node.inputs["bias"]
     assert isinstance(source, Ref)
     before = arrays[name]
     arrays[name] = rounded_weight(before, form)
