@@ -86,7 +86,7 @@ class GraphNetwork(nn.Module):
         for held in (self._modules, self._parameters, self._buffers):
             held.clear()
         self._build(program, *_parts(program, arrays), {}, ())
-        self.formats = formats
+        self.formats = {name: kind for name, kind in formats.items() if name in program.tensors}
         self.train(self.training)
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:

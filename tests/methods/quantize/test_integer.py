@@ -138,6 +138,14 @@ def test_the_network_that_was_given_stays_as_it_was() -> None:
     assert all(np.array_equal(array, before[key]) for key, array in network.arrays().items())
 
 
+def test_a_network_from_a_package_is_quantized_and_saved_though_its_norms_are_gone(tmp_path) -> None:
+    _, x, network = networks.traced("resnet18")
+    loaded = load(save(network, tmp_path / "net.wieldy"))
+    small, _ = quantize(loaded, batches(x))
+    path = save(small, tmp_path / "small.wieldy", formats=small.formats)
+    assert networks.relative_error(open_package(path, threads=1)(x.numpy()), small(x)) < 0.05
+
+
 def test_layers_that_are_to_stay_do_and_say_so() -> None:
     _, x, network = networks.traced("user_cnn")
     small, records = quantize(network, batches(x), keep=["conv1"])
