@@ -12,13 +12,13 @@ from wieldy.core.data import ACCURACY, Data, Rows, Split, check_labels, count, e
 from wieldy.core.errors import ShapeError
 from wieldy.core.records import Evidence, Interval
 from wieldy.package.read import read
+from wieldy.runtime.integers import stored_integers
 from wieldy.runtime.session import open as open_package
 
 Logits = NDArray[np.float32]
 BATCH = 250
 LOGIT_TOLERANCE = 1e-4  # relative: max|a - b| / max|b|
 LEVEL_TOLERANCE = 0.05  # where values are rounded to 256 levels on both sides
-INTEGER = ("int8", "int7")
 NEAR = 0.1  # of the original's outputs, by length: what half of the examples must reach
 WORST = 10
 
@@ -213,7 +213,7 @@ def _runtime(package: str | Path, after: Rows, split: Split, *, has_classes: boo
     from wieldy.compress.load import torch_outputs
 
     reference, _ = _collect(torch_outputs(package), split)
-    in_levels = any(kind in INTEGER for kind in read(package).formats.values())
+    in_levels = bool(stored_integers(read(package)))
     tolerance = LEVEL_TOLERANCE if in_levels else LOGIT_TOLERANCE
     kind = "logit" if has_classes else "output"
     pairs = list(zip(each(after), each(reference), strict=True))

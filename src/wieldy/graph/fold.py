@@ -73,13 +73,12 @@ def _layer_before(program: Program, norm: Node) -> Node | None:
 def _folded(layer: Node, norm: Node, tensors: dict[str, Spec], arrays: Arrays) -> Node:
     """Scale a layer's tensors in place of `tensors` and `arrays`, and return it with a bias."""
     held = {name: arrays[of.name] for name, of in norm.inputs.items() if isinstance(of, Stored)}
-    eps, weight, bias = norm.inputs["eps"], layer.inputs["weight"], layer.inputs["bias"]
-    assert isinstance(eps, float)
-    assert isinstance(weight, Stored)
+    eps, weight, bias = norm.inputs["eps"], layer.weight, layer.inputs["bias"]
+    assert isinstance(eps, (int, float))
     scale, shift = affine(held, eps)
-    rows = arrays[weight.name]
-    arrays[weight.name] = (rows * scale.reshape(-1, *(1,) * (rows.ndim - 1))).astype(np.float32)
-    name = bias.name if isinstance(bias, Stored) else f"{weight.name.removesuffix('weight')}bias"
+    rows = arrays[weight]
+    arrays[weight] = (rows * scale.reshape(-1, *(1,) * (rows.ndim - 1))).astype(np.float32)
+    name = bias.name if isinstance(bias, Stored) else f"{weight.removesuffix('weight')}bias"
     while not isinstance(bias, Stored) and name in tensors:
         name += "_"
     before = arrays[name] if isinstance(bias, Stored) else 0.0
