@@ -16,6 +16,7 @@ from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
@@ -83,6 +84,47 @@ def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(
     shares = [item.after["nonzero"] / item.after["weights"] for item in record.changes]
     np.testing.assert_allclose(shares, 0.2, atol=0.03)
     assert (tmp_path / "report.html").exists()
+
+
+def test_where_eight_bits_are_enough_no_channel_goes_and_nothing_is_trained(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=3)
+    path = wieldy.shrink(trained, data, budget, out=tmp_path, method=MagnitudeConfig(), quantize=True)
+    package, record = read(path), RunRecord.from_json((tmp_path / "record.json").read_text())
+    bits = f"int{IntegerConfig.fitting(record.timing.tier).weight_bits}"
+    assert {package.manifest.formats[f"{layer}.weight"] for layer in "037"} == {bits}
+    assert [(point.fraction, point.chosen) for point in record.candidates] == [(0.0, True)]
+    assert not record.recovery
+    assert record.verdict == "met"
+    assert [(item.layer, item.method) for item in record.changes] == [(i, "integer") for i in "037"]
+    assert record.timing.small_precision == "int8, rest f32"
+    assert "Eight bits" in (tmp_path / "report.html").read_text()
+
+
+def test_where_eight_bits_are_not_enough_channels_go_too_and_the_search_counts_the_small_file(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.15, max_drop_points=20)
+    config = IntegerConfig(ranges="minmax", keep=("7",))
+    path = wieldy.shrink(
+        trained, data, budget, out=tmp_path, method=MagnitudeConfig(), quantize=config, recovery=QUICK
+    )
+    package, record = read(path), RunRecord.from_json((tmp_path / "record.json").read_text())
+    assert package.manifest.formats["7.weight"] == "dense"
+    assert {package.manifest.formats[f"{layer}.weight"] for layer in "03"} == {"int8"}
+    assert record.package.bytes <= 0.15 * record.original.bytes
+    methods = {(item.layer, item.method) for item in record.changes}
+    assert {("3", "magnitude"), ("3", "integer"), ("7", "magnitude")} <= methods
+    assert ("7", "it is to stay in float32") in {(item.layer, item.reason) for item in record.refused}
+
+
+def test_zeros_in_eight_bits_are_refused_before_anything_is_done(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.15)
+    with pytest.raises(ConfigError, match="zeros are multiplied in float32"):
+        wieldy.shrink(trained, data, budget, out=tmp_path, method=ZerosConfig(), quantize=True)
 
 
 def test_the_evidence_names_the_package_by_its_digest(finished: Path) -> None:

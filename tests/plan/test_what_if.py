@@ -75,7 +75,7 @@ def test_what_cannot_be_built_says_why(tmp_path, monkeypatch, timed):
     assert all(item.timing is None and item.reason and not item.gains for item in found)
     lines = what_if_lines(found, "net.wieldy")
     assert lines[0] == "net.wieldy: nothing could be tried"
-    assert "not possible: no layer can compute in eight bits" in "\n".join(lines)
+    assert "not possible: quantize: no layer can compute in eight bits" in "\n".join(lines)
 
 
 def test_what_wins_nothing_is_said_to_and_the_fastest_is_marked():

@@ -1,7 +1,7 @@
 """Eight bits after training: norms folded, ranges measured on a few examples, layers rounded."""
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,12 @@ from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.graph.ops import WEIGHTED
 from wieldy.methods.quantize.integer import IntegerConfig, apply, prepare
+from wieldy.runtime.inputs import random_inputs
 from wieldy.stats.collect import Stats
 from wieldy.stats.ranges import collect_ranges
 
 EXAMPLES, BATCH = 300, 50
+ROUGH_EXAMPLES = 8  # levels must be there, not good
 Inputs = tuple[NDArray[np.generic], ...]
 
 
@@ -25,7 +27,6 @@ def quantize(
     calibration: Data | Iterable[Inputs],
     config: IntegerConfig | None = None,
     *,
-    keep: Collection[str] = (),
     progress: Progress | None = None,
 ) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
     """Return a network whose convolutions and linear layers compute in eight bits, and what became of each.
@@ -33,17 +34,18 @@ def quantize(
     Args:
         network: traced and trained; not altered.
         calibration: data, of whose training set 300 examples are read, or batches of inputs, each a tuple.
-        config: how ranges are chosen.
-        keep: layers that stay in float32.
+        config: how ranges are chosen, and which layers stay in float32.
 
     Raises:
-        ConfigError: `keep` names no layer with weights.
+        ConfigError: `config.keep` names no layer with weights.
         DataError: no examples, or a value is NaN or infinite on them.
 
     Cost: two forward passes over the examples; a copy of the weights.
     """
     small = copy.deepcopy(need_traced(network, "quantize"))
     layers = list(dict.fromkeys(node.layer for node in small.program.nodes if node.op in WEIGHTED))
+    config = config or IntegerConfig()
+    keep = config.keep
     unknown = set(keep) - set(layers)
     if unknown:
         raise ConfigError(
@@ -53,9 +55,21 @@ def quantize(
     scope = [layer for layer in layers if layer not in keep]
     batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
     ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
-    records = tuple(apply(small, scope, Stats(ranges=ranges), config or IntegerConfig()))
+    records = tuple(apply(small, scope, Stats(ranges=ranges), config))
     kept = (Refused(layer=layer, method="integer", reason="it is to stay in float32") for layer in keep)
     return small, (*records, *kept)
+
+
+def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwork:
+    """Return a network in eight bits for timing alone: its ranges are those of a few random inputs.
+
+    Raises:
+        ConfigError: no layer can compute in eight bits.
+    """
+    small, records = quantize(network, [random_inputs(network.program, ROUGH_EXAMPLES)], config)
+    if not any(isinstance(record, Change) for record in records):
+        raise ConfigError("quantize: no layer can compute in eight bits.")
+    return small
 
 
 def _first(data: Data) -> list[Inputs]:

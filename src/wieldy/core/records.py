@@ -196,10 +196,11 @@ class RunRecord(Frozen):
     reasons: tuple[str, ...]  # one plain sentence for each goal: what was asked, what was measured
     budget: dict[str, Any]
     method: dict[str, Any]
+    quantize: dict[str, Any] = Field(default_factory=dict)  # settings of the rounding, where it was asked for
     seed: int
     original: NetworkCard
     package: NetworkCard
-    timing: Timing  # original against package, both fp32
+    timing: Timing  # original in fp32 against package
     switches: tuple[tuple[str, Timing], ...] = ()  # what a switch alone gains, e.g. bf16 on the original
     candidates: tuple[Candidate, ...] = ()
     layers_original: tuple[LayerRow, ...] = ()

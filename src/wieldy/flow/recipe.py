@@ -16,6 +16,7 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.optional import need
 from wieldy.flow.state import Recovery
 from wieldy.methods.contract import MethodConfig
+from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import by_name
 from wieldy.plan.budget import Budget, parse_latency
 
@@ -32,6 +33,7 @@ class Recipe(Frozen):
         budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`.
         method: `name` and the method's own settings.
         recovery: training after removal.
+        quantize: true for eight bits as the tier wants them, or settings of `integer` that differ from that.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with.
     """
@@ -41,6 +43,7 @@ class Recipe(Frozen):
     budget: dict[str, Any]
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "taylor"})
     recovery: dict[str, Any] = Field(default_factory=dict)
+    quantize: bool | dict[str, Any] = False
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
     tier: str | None = None
@@ -66,6 +69,14 @@ class Recipe(Frozen):
         settings = {"seed": self.seed} | given.pop("fit", {})
         fit_config = built(type(base.fit), base.fit.model_dump() | settings, "recovery.fit")
         return built(Recovery, given | {"fit": fit_config}, "recovery")
+
+    def quantize_value(self, tier: str) -> IntegerConfig | None:
+        """Return how the small network is rounded to eight bits, or None."""
+        if self.quantize is False:
+            return None
+        base = IntegerConfig.fitting(tier).model_dump() | {"seed": self.seed}
+        given = self.quantize if isinstance(self.quantize, dict) else {}
+        return built(IntegerConfig, base | given, "quantize")
 
 
 def built(kind: type[Config], given: dict[str, Any], where: str, more: tuple[str, ...] = ()) -> Config:
@@ -95,7 +106,7 @@ def read_recipe(path: Path) -> Recipe:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values; got {type(raw).__name__}.")
     recipe = built(Recipe, raw, str(path))
-    recipe.budget_value(), recipe.method_value(), recipe.recovery_value()
+    recipe.budget_value(), recipe.method_value(), recipe.recovery_value(), recipe.quantize_value("")
     return recipe
 
 

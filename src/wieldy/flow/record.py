@@ -1,9 +1,9 @@
 """Measuring and examining the saved files of a run, and what is written down of it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from wieldy.assure.equivalence import examine
-from wieldy.compress.apply import account
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
 from wieldy.core.records import (
@@ -19,6 +19,7 @@ from wieldy.core.records import (
 )  # fmt: skip
 from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
 from wieldy.graph.cost import layer_costs, total_macs, total_parameters
+from wieldy.methods.quantize import integer
 from wieldy.package.read import Package, read
 from wieldy.plan.budget import Budget
 from wieldy.report.page import write_report
@@ -29,10 +30,20 @@ from wieldy.runtime.tier import has_bf16
 Account = tuple[tuple[Change, ...], tuple[Refused, ...]]
 
 
-def write_record(run: Run, plan: Plan, accounted: Account | None = None) -> RunRecord:
+def beside(accounted: Account, more: Iterable[Change | Refused]) -> Account:
+    """Return an account with what another step did."""
+    changes, refused = accounted
+    items = tuple(more)
+    return (
+        (*changes, *(item for item in items if isinstance(item, Change))),
+        (*refused, *(item for item in items if isinstance(item, Refused))),
+    )
+
+
+def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
     """Measure and examine the saved files, and write record, evidence and page beside them.
 
-    `accounted` is what became of every layer; default: the channels that it lost.
+    `accounted` is what became of every layer.
     """
     original, package = read(run.folder / ORIGINAL), read(run.folder / PACKAGE)
     first, second = Subject(original.path), Subject(package.path)
@@ -47,7 +58,6 @@ def write_record(run: Run, plan: Plan, accounted: Account | None = None) -> RunR
             package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
         )
         task.advance()
-        accounted = accounted or account(original.program, package.program, plan)
         record = assemble(run, plan, original, package, timing, evidence, accounted)
         record = record.model_copy(
             update={"switches": switches, "times_original": times[0], "times_package": times[1]}
@@ -87,6 +97,7 @@ def assemble(
         reasons=reasons,
         budget=run.budget.model_dump(exclude_none=True),
         method=plan.method,
+        quantize={"name": integer.NAME} | run.quantize.model_dump() if run.quantize else {},
         seed=run.seed,
         original=cards[0],
         package=cards[1],

@@ -76,6 +76,7 @@ def follow(
         budget=recipe.budget_value(),
         method=recipe.method_value(),
         recovery=recipe.recovery_value(),
+        quantize=recipe.quantize_value(recipe.tier or current_tier()),
         seed=recipe.seed,
         threads=recipe.threads or usable_cores(),
         tier=recipe.tier or current_tier(),

@@ -1,20 +1,22 @@
 """`shrink`: trace, rank, search, remove, recover, save, measure, examine, report."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wieldy.compress.apply import apply_plan
+from wieldy.compress.apply import account, apply_plan
+from wieldy.compress.quantize import quantize, quantize_roughly
 from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Plan
-from wieldy.flow.record import write_record
+from wieldy.flow.record import beside, write_record
 from wieldy.flow.sparsify import zeros_account, zeros_plan
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.network import GraphNetwork
@@ -24,6 +26,7 @@ from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers, stored_formats
+from wieldy.methods.quantize import integer
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -51,6 +54,7 @@ def shrink(
     example: Tensor | tuple[Tensor, ...] | None = None,
     method: MethodConfig | None = None,
     recovery: Recovery | None = None,
+    quantize: bool | integer.IntegerConfig = False,
     seed: int = 0,
     threads: int | None = None,
     tier: str | None = None,
@@ -71,6 +75,8 @@ def shrink(
             that many weights become zero while the network trains, the package leaves them out, and the
             budget is not searched for but judged.
         recovery: training after removal; default: five epochs with distillation.
+        quantize: round what is left to eight bits, after recovery; True: as the tier wants it. The search
+            times what it finds in eight bits, and where they are enough no channel goes.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with; default: all cores, the CPU's own tier.
         replay: the folder of an earlier run whose measurements are read back instead of being taken again.
@@ -92,6 +98,9 @@ def shrink(
         budget=budget,
         method=method or default_method(data, seed),
         recovery=recovery or Recovery().seeded(seed),
+        quantize=integer.IntegerConfig.fitting(tier or current_tier())
+        if quantize is True
+        else quantize or None,
         seed=seed,
         threads=usable_cores() if threads is None else threads,
         tier=tier or current_tier(),
@@ -112,30 +121,51 @@ def default_method(data: Data, seed: int) -> MethodConfig:
 
 def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> Run:
     """Do all steps of a run; its folder then holds both packages, the record and the page."""
-    if run.threads < 1:
-        raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
+    check_settings(run)
     torch.set_num_threads(run.threads)
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
-    mean, std = run.normalisation
-    facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
     zeros = run.method if isinstance(run.method, ZerosConfig) else None
     plan = zeros_plan(run) if zeros else planned(run, network)
-    small = recovered(run, network, plan)
-    original = pack(network, **facts)
-    provenance = Provenance(
-        original=digest.of_bytes(original),
-        steps=(plan.method, run.recovery.model_dump()),
-        recipe=run.recipe,
-        seed=run.seed,
+    small = recovered(run, network, plan) if plan.remove or zeros else network
+    accounted = (
+        zeros_account(network, small, zeros) if zeros else account(network.program, small.program, plan)
     )
-    facts |= {"provenance": provenance, "tiers": (run.tier,)}
-    write_atomic(run.folder / ORIGINAL, original)
-    formats = stored_formats(network, zeros) if zeros else None
-    write_atomic(run.folder / PACKAGE, pack(small, formats=formats, **facts))
-    write_record(run, plan, zeros_account(network, small, zeros) if zeros else None)
+    steps: list[dict[str, Any]] = [plan.method, run.recovery.model_dump()]
+    if run.quantize:
+        small, rounded = quantize(small, run.data, run.quantize, progress=run.progress)
+        accounted = beside(accounted, rounded)
+        steps.append({"name": integer.NAME} | run.quantize.model_dump())
+    write_packages(run, network, small, steps, stored_formats(network, zeros) if zeros else None)
+    write_record(run, plan, accounted)
     run.ledger.settle()
     return run
+
+
+def check_settings(run: Run) -> None:
+    """Refuse settings that contradict each other, before anything is done."""
+    if run.threads < 1:
+        raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
+    if run.quantize and isinstance(run.method, ZerosConfig):
+        raise ConfigError(
+            "quantize: zeros are multiplied in float32, not in eight bits. Leave out quantize, or take a "
+            "method that removes channels."
+        )
+
+
+def write_packages(
+    run: Run, network: GraphNetwork, small: GraphNetwork, steps: list[dict[str, Any]],
+    formats: dict[str, str] | None,
+) -> None:  # fmt: skip
+    """Write the original and what became of it."""
+    mean, std = run.normalisation
+    facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
+    original = pack(network, **facts)
+    origin = digest.of_bytes(original)
+    provenance = Provenance(original=origin, steps=tuple(steps), recipe=run.recipe, seed=run.seed)
+    facts |= {"provenance": provenance, "tiers": (run.tier,), "formats": formats}
+    write_atomic(run.folder / ORIGINAL, original)
+    write_atomic(run.folder / PACKAGE, pack(small, **facts))
 
 
 def planned(run: Run, network: GraphNetwork) -> Plan:
@@ -150,6 +180,7 @@ def planned(run: Run, network: GraphNetwork) -> Plan:
     return search_plan(
         network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
         batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
+        finish=partial(quantize_roughly, config=run.quantize) if run.quantize else None,
     )  # fmt: skip
 
 

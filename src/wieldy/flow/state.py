@@ -12,6 +12,7 @@ from wieldy.core.errors import ConfigError, StorageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress
 from wieldy.methods.contract import MethodConfig
+from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.budget import Budget
 from wieldy.train.fit import FitConfig
 
@@ -48,6 +49,7 @@ class Run:
     budget: Budget
     method: MethodConfig
     recovery: Recovery
+    quantize: IntegerConfig | None
     seed: int
     threads: int
     tier: str | None

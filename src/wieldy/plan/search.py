@@ -31,6 +31,7 @@ LARGEST_SHARE = 0.98
 
 
 Judge = Callable[[GraphNetwork], float]
+Finish = Callable[[GraphNetwork], GraphNetwork]
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Search:
     ledger: Ledger
     task: Task
     judge: Judge | None
+    finish: Finish | None
     points: dict[tuple[float, int], Candidate] = field(default_factory=dict)
 
     def plan(self, fraction: float, multiple: int) -> Plan:
@@ -61,7 +63,9 @@ class Search:
     def meets(self, fraction: float, multiple: int) -> bool:
         """Save and time one point; whether it meets the budget with headroom."""
         small = apply_plan(self.network, self.plan(fraction, multiple))
-        original, path = self.folder / "original.wieldy", save(small, self.folder / "candidate.wieldy")
+        original = self.folder / "original.wieldy"
+        finished = self.finish(small) if self.finish else small
+        path = save(finished, self.folder / "candidate.wieldy")
         timing = measure(
             Subject(original), Subject(path), threads=self.threads, batch=self.batch, tier=self.tier,
             rounds=SEARCH_ROUNDS, ledger=self.ledger,
@@ -98,6 +102,7 @@ def search_plan(
     method: MethodConfig | None = None,
     ranking: Ranking | None = None,
     judge: Judge | None = None,
+    finish: Finish | None = None,
     threads: int | None = None,
     batch: int | None = None,
     tier: str | None = None,
@@ -119,6 +124,8 @@ def search_plan(
         ranking: the order in which channels go; default: `rank` of the method.
         judge: maps a small network, not yet recovered, to how good it is (it may alter it); default: how many
             multiply-accumulates it keeps.
+        finish: what will be done to the network after recovery and takes part in its time and size, such as
+            rounding; where it meets the budget alone, no channel goes.
         threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
         folder: for the files that are timed; default: a temporary one.
         ledger: measurements that it holds are read back.
@@ -139,7 +146,7 @@ def search_plan(
         with (progress or Silent()).task("searching by measured milliseconds", total) as task:
             search = Search(
                 network, ranking or rank(network, stats, method), budget, method, place, threads, batch,
-                tier, ledger or Ledger(None), task, judge,
+                tier, ledger or Ledger(None), task, judge, finish,
             )  # fmt: skip
             try:
                 return _chosen(search)
@@ -148,6 +155,8 @@ def search_plan(
 
 
 def _chosen(search: Search) -> Plan:
+    if search.finish and search.meets(0.0, 1):
+        return _planned(search, (0.0, 1))
     first, *others = MULTIPLES
     found = {first: search.bisect(0.0, LARGEST_SHARE, first, STEPS)}
     start = found[first]
@@ -159,12 +168,15 @@ def _chosen(search: Search) -> Plan:
     points = [(share, multiple) for multiple, share in found.items() if share is not None]
     if not points:
         raise BudgetError(_nearest(search))
-    best = max(points, key=lambda point: judged(search, point))
-    plan = search.plan(*best)
+    return _planned(search, max(points, key=lambda point: judged(search, point)))
+
+
+def _planned(search: Search, best: tuple[float, int]) -> Plan:
+    """Return the plan of the point that was chosen, with all that were measured."""
     candidates = tuple(
         point.model_copy(update={"chosen": key == best}) for key, point in sorted(search.points.items())
     )
-    return plan.model_copy(update={"candidates": candidates})
+    return search.plan(*best).model_copy(update={"candidates": candidates})
 
 
 def judged(search: Search, point: tuple[float, int]) -> float:

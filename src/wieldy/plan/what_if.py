@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wieldy.compress.apply import apply_plan
 from wieldy.compress.load import load
-from wieldy.compress.quantize import quantize
+from wieldy.compress.quantize import quantize_roughly
 from wieldy.core.errors import ConfigError, WieldyError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent
@@ -31,8 +31,6 @@ from wieldy.package.read import read
 from wieldy.package.save import save
 from wieldy.plan.ranking import rank
 from wieldy.runtime.choose import predicted_ms
-from wieldy.runtime.inputs import random_inputs
-from wieldy.runtime.integers import SATURATING
 from wieldy.runtime.measure import Subject, measure, measured_costs
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier, has_bf16
@@ -45,7 +43,6 @@ SHARES = (0.5, 0.25)  # of a weight's numbers that its two factors may have
 BLOCKS = (1, 8)
 MULTIPLE = 16
 ROUNDS = 20
-CALIBRATION = 8  # random examples: levels must be there, not good
 
 
 @dataclass(frozen=True)
@@ -114,13 +111,14 @@ def what_if(
 
 def _candidates(network: GraphNetwork, tier: str, *, zeros: bool) -> Iterator[tuple[str, Build]]:
     """Yield switches, fewer channels, fewer bits, both, low rank, and zeros."""
-    bits = 7 if tier in SATURATING else 8
+    levels = IntegerConfig.fitting(tier)
+    bits = levels.weight_bits
     if has_bf16(tier):
         yield "bf16", lambda: _Built(network, precision="bf16")
-    yield f"int{bits}", partial(_in_levels, network, bits)
+    yield f"int{bits}", partial(_in_levels, network, levels)
     for share in CHANNELS:
         yield f"channels -{share:.0%}", partial(_thinner, network, share)
-    yield f"channels -50%, int{bits}", lambda: _in_levels(_thinner(network, 0.5).network, bits)
+    yield f"channels -50%, int{bits}", lambda: _in_levels(_thinner(network, 0.5).network, levels)
     for share in SHARES:
         yield f"svd {share:.0%}", partial(_factored, network, share)
     for block in BLOCKS if zeros else ():
@@ -137,11 +135,8 @@ def _thinner(network: GraphNetwork, share: float) -> _Built:
     return _Built(apply_plan(network, Plan(method={"name": "magnitude"}, remove=removed)))
 
 
-def _in_levels(network: GraphNetwork, bits: int) -> _Built:
-    config = IntegerConfig(weight_bits=7 if bits == 7 else 8)
-    small, records = quantize(network, [random_inputs(network.program, CALIBRATION)], config)
-    if not any(isinstance(record, Change) for record in records):
-        raise ConfigError("no layer can compute in eight bits")
+def _in_levels(network: GraphNetwork, config: IntegerConfig) -> _Built:
+    small = quantize_roughly(network, config)
     return _Built(small, dict(small.formats))
 
 

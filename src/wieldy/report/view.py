@@ -269,5 +269,6 @@ def reproduce(record: RunRecord) -> View:
         "seed": record.seed,
         "budget": pairs({k: v for k, v in record.budget.items() if v is not None}),
         "method": pairs(record.method),
+        "quantize": pairs(record.quantize),
         "environment": list(record.environment.items()),
     }

@@ -53,6 +53,23 @@ def integers_of(package: Package, tier: str) -> dict[str, IntegerFormat]:
     }
 
 
+def precision_words(package: Package, tier: str, precision: str) -> str:
+    """Say in which precision a package is multiplied on a tier.
+
+    Args:
+        precision: of what is not stored as whole numbers.
+    """
+    stored, whole = stored_integers(package), integers_of(package, tier)
+    if not stored:
+        return precision
+    if len(whole) == len(stored):
+        return f"int8, rest {precision}"
+    return (
+        f"{precision}, int8 in {len(whole)} of {len(stored)} int8 layers: products of the others could "
+        f"saturate on {tier}"
+    )
+
+
 def executed_precisions(compiled: Any) -> Mapping[str, str]:
     """Return in which precision OpenVINO runs each operation of a compiled model, by its name."""
     found = {}

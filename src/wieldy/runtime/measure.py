@@ -19,6 +19,7 @@ from wieldy.kernels.native import native
 from wieldy.package.read import read
 from wieldy.runtime.costs import keep_table, kept_table
 from wieldy.runtime.engine import refuse_dynamic_threads
+from wieldy.runtime.integers import precision_words
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name, current_tier, without_cap
 from wieldy.runtime.timing import ROUNDS
@@ -69,8 +70,8 @@ def measure(
         rounds=rounds,
         threads=task["threads"],
         tier=tier,
-        original_precision=original.precision,
-        small_precision=small.precision,
+        original_precision=_precision(original, tier),
+        small_precision=_precision(small, tier),
     )
 
 
@@ -98,8 +99,8 @@ def measure_beside(
             threads=task["threads"],
             batch=batch,
             tier=tier,
-            original_precision=other.precision,
-            small_precision=small.precision,
+            original_precision=_precision(other, tier),
+            small_precision=_precision(small, tier),
             cpu=cpu_name(),
         )
         for other, found in zip(others, _ask(task, tier)["pairs"], strict=True)
@@ -170,6 +171,12 @@ def _side(subject: Subject) -> dict[str, str]:
     if subject.path.suffix != ".xml":
         read(subject.path)  # refused here and now, not after waiting for the machine
     return {"path": str(subject.path.resolve()), "precision": subject.precision}
+
+
+def _precision(subject: Subject, tier: str) -> str:
+    if subject.path.suffix == ".xml":
+        return subject.precision
+    return precision_words(read(subject.path), tier, subject.precision)
 
 
 def _whole(name: str, value: int) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
-from wieldy.runtime.integers import integers_of
+from wieldy.runtime.integers import integers_of, stored_integers
 from wieldy.runtime.lower import lower
 from wieldy.runtime.tier import cap_process, check_precision, current_tier
 from wieldy.runtime.zeros import zeros_of
@@ -127,6 +128,9 @@ def open(
         tier: cap the instruction set, e.g. "avx2"; must come before any other use of OpenVINO here.
         precision: "f32", or "bf16" where the CPU has it.
 
+    Where its speed was measured on other tiers than this one, a warning says so; what it computes does not
+    depend on the tier but for rounding.
+
     Raises:
         PackageError: the file is no sound package.
         TierError: the tier is not to be had in this process, or it lacks the precision.
@@ -138,8 +142,24 @@ def open(
     package = read(path)
     if tier is not None:
         cap_process(tier)
-    check_precision(precision, tier or current_tier())
+    tier = tier or current_tier()
+    check_precision(precision, tier)
+    say_unmeasured(package, tier)
     return Session(package, threads=threads, batch=batch, precision=precision)
+
+
+def say_unmeasured(package: Package, tier: str) -> None:
+    """Warn, in one line, where a package's speed was measured on other tiers than this one."""
+    tiers = package.manifest.tiers
+    if not tiers or tier in tiers:
+        return
+    exact = len(stored_integers(package)) - len(integers_of(package, tier))
+    why = f", and {exact} int8 layers run in float32, since their products could saturate" if exact else ""
+    warnings.warn(
+        f"{package.path.name}: its speed was measured on {', '.join(tiers)} and not on {tier}{why}. "
+        f"`wieldy bench` measures it here.",
+        stacklevel=3,
+    )
 
 
 def usable_cores() -> int:

@@ -148,12 +148,12 @@ def test_a_network_from_a_package_is_quantized_and_saved_though_its_norms_are_go
 
 def test_layers_that_are_to_stay_do_and_say_so() -> None:
     _, x, network = networks.traced("user_cnn")
-    small, records = quantize(network, batches(x), keep=["conv1"])
+    small, records = quantize(network, batches(x), IntegerConfig(keep=("conv1",)))
     (kept,) = (record for record in records if isinstance(record, Refused))
     assert kept.layer == "conv1"
     assert "conv1.weight" not in small.formats
     with pytest.raises(ConfigError, match="keep names 'conv9', which is no layer"):
-        quantize(network, batches(x), keep=["conv9"])
+        quantize(network, batches(x), IntegerConfig(keep=("conv9",)))
 
 
 class Twice(nn.Module):

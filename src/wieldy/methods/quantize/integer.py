@@ -12,7 +12,7 @@ formats/integer.py. Seven bits of weight are exact on CPUs whose byte products s
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import LINEAR, WEIGHTED
 from wieldy.graph.program import Node, Program, Ref, Spec, Stored
 from wieldy.methods.contract import MethodConfig
+from wieldy.runtime.integers import SATURATING
 from wieldy.stats.collect import Stats
 from wieldy.stats.ranges import ValueRange
 
@@ -43,6 +44,17 @@ class IntegerConfig(MethodConfig):
     ranges: Literal["minmax", "percentile", "error"] = "error"
     percentile: float = Field(default=99.99, gt=50, le=100)  # of the numbers that a range holds
     bias_correction: bool = True
+    keep: tuple[str, ...] = ()  # layers that stay in float32
+
+    @classmethod
+    def fitting(cls, tier: str) -> Self:
+        """Return the settings whose weights are multiplied in eight bits on a tier, whatever they are.
+
+        Example:
+            >>> IntegerConfig.fitting("avx2").weight_bits, IntegerConfig.fitting("amx").weight_bits
+            (7, 8)
+        """
+        return cls(weight_bits=7 if tier in SATURATING else 8)
 
 
 def affine_levels(least: float, largest: float) -> Levels:
