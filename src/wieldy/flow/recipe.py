@@ -21,7 +21,7 @@ from wieldy.methods.registry import by_name
 from wieldy.plan.budget import Budget, parse_latency
 
 Config = TypeVar("Config", bound=Frozen)
-BUILT_IN = ("fashion-mnist-subset", "fashion-mnist", "optical-digits")
+BUILT_IN = ("fashion-mnist-subset", "fashion-mnist", "mnist", "optical-digits")
 
 
 class Recipe(Frozen):
@@ -130,11 +130,12 @@ def load_data(spec: str, folder: Path) -> Data:
 
 def built_in(name: str) -> Data:
     """Return a data set that comes with the package, or whose files are on this machine."""
-    from wieldy.zoo.data import digits, fashion
+    from wieldy.zoo.data import digits, fashion, mnist
 
     sets: dict[str, Callable[[], Data]] = {
         "fashion-mnist-subset": fashion.embedded,
         "fashion-mnist": fashion.full,
+        "mnist": mnist.full,
         "optical-digits": digits.optical_digits,
     }
     if name not in sets:

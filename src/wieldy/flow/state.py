@@ -49,7 +49,6 @@ class Run:
     budget: Budget
     method: MethodConfig
     recovery: Recovery
-    quantize: IntegerConfig | None
     seed: int
     threads: int
     tier: str | None
@@ -59,6 +58,7 @@ class Run:
     reproduce: tuple[str, ...]
     ledger: Ledger
     progress: Progress
+    quantize: IntegerConfig | None = None  # how the small network is rounded, if it is
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
 
     @property

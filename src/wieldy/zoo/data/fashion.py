@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core import digest
-from wieldy.core.cache import cache_folder
 from wieldy.core.data import Arrays, Data
-from wieldy.core.errors import DataError, DigestError
-from wieldy.core.optional import need
-from wieldy.zoo.data.idx import read_idx
+from wieldy.core.errors import DigestError
+from wieldy.zoo.data.published import Published
 
 CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -73,19 +71,18 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
         DependencyError: pooch, which downloads, is not installed.
     """
-    found = _locate(Path(folder) if folder else None, download=download)
-    arrays = {name: read_idx(found / name, sha) for name, sha in CONTENT_SHA256.items()}
-    images = normalise(arrays["train-images-idx3-ubyte.gz"])
-    labels = arrays["train-labels-idx1-ubyte.gz"].astype(np.int64)
+    hint = "Install Debian's dataset-fashion-mnist"
+    published = Published("Fashion-MNIST", PUBLISHER, CONTENT_SHA256, SYSTEM, hint)
+    pixels, labels, test_pixels, test_labels = published.arrays(
+        Path(folder) if folder else None, download=download
+    )
+    images, targets = normalise(pixels), labels.astype(np.int64)
     held_out = _subset()["validate_index"].astype(np.intp)
     kept = np.setdiff1d(np.arange(len(images)), held_out)
     return Data(
-        Arrays(images[kept], labels[kept]),
-        Arrays(images[held_out], labels[held_out]),
-        (
-            normalise(arrays["t10k-images-idx3-ubyte.gz"]),
-            arrays["t10k-labels-idx1-ubyte.gz"].astype(np.int64),
-        ),
+        Arrays(images[kept], targets[kept]),
+        Arrays(images[held_out], targets[held_out]),
+        (normalise(test_pixels), test_labels.astype(np.int64)),
         classes=CLASSES,
     )
 
@@ -98,33 +95,3 @@ def _subset() -> dict[str, NDArray[Any]]:
         )
     with source.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return dict(stored)
-
-
-def _locate(folder: Path | None, *, download: bool) -> Path:
-    cache = cache_folder() / "fashion-mnist"
-    places = [folder] if folder else [SYSTEM, cache]
-    for place in places:
-        if all((place / name).is_file() for name in CONTENT_SHA256):
-            return place
-    if not download:
-        raise DataError(
-            f"Fashion-MNIST: its four files are not in {' or '.join(map(str, places))}. Install Debian's "
-            "dataset-fashion-mnist, name their folder, run `make data`, or pass download=True."
-        )
-    _download(cache)
-    return cache
-
-
-def _download(cache: Path) -> None:
-    """Fetch the publisher's files; what arrives is kept only if its contents are the published ones."""
-    pooch = need("pooch", "compress", "downloading Fashion-MNIST")
-    for name, sha in CONTENT_SHA256.items():
-        try:
-            path = Path(pooch.retrieve(PUBLISHER + name, known_hash=None, fname=name, path=cache))
-        except OSError as error:  # also what requests raises
-            raise DataError(f"{PUBLISHER}{name}: could not be downloaded ({error}).") from None
-        try:
-            read_idx(path, sha)
-        except DataError:
-            path.unlink()
-            raise

@@ -1,0 +1,180 @@
+"""Eight bits: accuracy and milliseconds beside float32, NNCF's quantization of the same network, and bf16.
+
+    python benchmarks/int8.py [SUBJECT ...] [--tiers avx2 ...] [--out benchmarks/results]
+
+Both sides calibrate on the same 300 examples. Predictions are those of the saved files at this CPU's own tier.
+Writes int8-TIER.json. Needs the extra `bench`, and `make data`.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+import torch
+from importance import commit
+from numpy.typing import NDArray
+from registry import mobilenet_of_imagenet
+from torch import nn
+
+from wieldy.assure.statistics import paired_mean, proportion
+from wieldy.compress.quantize import EXAMPLES, quantize
+from wieldy.core.files import write_atomic
+from wieldy.core.records import Change
+from wieldy.flow.state import prepared
+from wieldy.graph.trace import trace
+from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.package.save import save
+from wieldy.runtime.engine import openvino
+from wieldy.runtime.environment import environment
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.session import open as open_package
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import available_tiers, current_tier, has_bf16
+from wieldy.zoo.data import fashion, mnist
+from wieldy.zoo.networks.digits28 import digits28
+from wieldy.zoo.networks.residual import residual28
+
+CROPS = 2000
+BATCH = 50
+Pictures = NDArray[np.float32]
+Predict = Callable[[Pictures], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A trained network with pictures to calibrate on and to judge on; where labels are None, agreement counts."""
+
+    model: nn.Module
+    calibration: Pictures
+    judged: dict[str, tuple[Pictures, NDArray[np.int64] | None]]
+
+
+def embedded() -> Known:
+    """The network in the package, on Fashion-MNIST."""
+    data = fashion.embedded()
+    return Known(residual28(), data.train.inputs[:EXAMPLES], {"test": (data.test.inputs, data.test.targets)})
+
+
+def digits() -> Known:
+    """The digit classifier, on MNIST."""
+    data = mnist.full()
+    return Known(digits28(), data.train.inputs[:EXAMPLES], {"test": (data.test.inputs, data.test.targets)})
+
+
+def mobilenet() -> Known:
+    """MobileNetV2 of ImageNet, on crops of photos without labels, and on the few that have them."""
+    judged = {"crops": (pictures.crops(CROPS, held_out=True), None), "labelled": pictures.labelled_pictures()}
+    return Known(mobilenet_of_imagenet(), pictures.crops(EXAMPLES, held_out=False), judged)
+
+
+KNOWN = {"embedded": embedded, "digits28": digits, "mobilenet_v2": mobilenet}
+
+
+def main() -> None:
+    """Measure what is asked for and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("subjects", nargs="*", default=list(KNOWN))
+    parser.add_argument("--tiers", nargs="*", default=available_tiers()[::-1])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    path = prepared(asked.out) / f"int8-{current_tier()}.json"
+    result: dict[str, Any] = {"environment": environment(usable_cores()), "commit": commit(), "subjects": {}}
+    if path.exists():
+        result["subjects"] = json.loads(path.read_text())["subjects"]
+    for name in asked.subjects:
+        with tempfile.TemporaryDirectory() as folder:
+            known = KNOWN[name]()
+            files = written(known, Path(folder))
+            found = {"quality": quality(known, files), "times": times(files, asked.tiers)}
+        result["subjects"][name] = found
+        print(json.dumps({name: found}, indent=1), flush=True)
+        write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
+    print(path)
+
+
+def written(known: Known, folder: Path) -> dict[str, Path]:
+    """Save the network in float32, in eight and seven bits, and as NNCF quantizes it."""
+    network = trace(known.model, torch.from_numpy(known.calibration[:1]))
+    files = {"f32": save(network, folder / "f32.wieldy")}
+    batches = [(known.calibration[i : i + BATCH],) for i in range(0, len(known.calibration), BATCH)]
+    for bits in (8, 7):
+        small, records = quantize(network, batches, IntegerConfig(weight_bits=bits))
+        assert all(isinstance(record, Change) for record in records)
+        files[f"int{bits}"] = save(small, folder / f"int{bits}.wieldy")
+    files["nncf"] = by_nncf(known, folder / "nncf.xml")
+    return files
+
+
+def by_nncf(known: Known, path: Path) -> Path:
+    """Quantize with NNCF's defaults."""
+    import nncf
+
+    example = torch.from_numpy(known.calibration[:1])
+    model = openvino().convert_model(known.model, example_input=example, input=[-1, *example.shape[1:]])
+    dataset = nncf.Dataset([picture[None] for picture in known.calibration])
+    quantized = nncf.quantize(model, dataset, subset_size=len(known.calibration))
+    openvino().save_model(quantized, path, compress_to_fp16=False)
+    return path
+
+
+def quality(known: Known, files: dict[str, Path]) -> dict[str, Any]:
+    """Return, for each set, what is right or the same as in float32, and by how much that differs from NNCF's."""
+    sides = [(name, Subject(path)) for name, path in files.items()]
+    if has_bf16(current_tier()):
+        sides.append(("bf16", Subject(files["f32"], "bf16")))
+    found: dict[str, Any] = {}
+    for name, (inputs, labels) in known.judged.items():
+        said = {side: predictions(subject, inputs) for side, subject in sides}
+        wanted = said["f32"] if labels is None else labels
+        right = {side: (p == wanted).astype(np.float64) for side, p in said.items()}
+        found[name] = {"examples": len(inputs), "labels": labels is not None}
+        for side, hits in right.items():
+            found[name][side] = {
+                "share": proportion(int(hits.sum()), len(hits)).model_dump(),
+                "flips": int((said[side] != said["f32"]).sum()),
+                "drop_points": paired_mean(100 * (right["f32"] - hits)).model_dump(),
+                "nncf_minus_this_points": paired_mean(100 * (right["nncf"] - hits)).model_dump(),
+            }
+    return found
+
+
+def predictions(subject: Subject, inputs: Pictures) -> NDArray[np.int64]:
+    """Return the classes that a saved file names."""
+    if subject.path.suffix == ".xml":
+        hints = {"INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino().Core().compile_model(subject.path, "CPU", hints)
+        run: Predict = lambda x: compiled(x)[0]  # noqa: E731
+    else:
+        run = open_package(subject.path, precision=subject.precision)
+    return np.concatenate([run(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
+
+
+def times(files: dict[str, Path], tiers: list[str]) -> dict[str, Any]:
+    """Return, for each tier, ours against float32, ours against NNCF's, and bf16 against float32."""
+    found: dict[str, Any] = {}
+    for tier in tiers:
+        ours = files[f"int{IntegerConfig.fitting(tier).weight_bits}"]
+        against = measure(Subject(files["f32"]), Subject(ours), tier=tier)
+        settings: dict[str, Any] = {"tier": tier, "batch": against.batch}
+        found[tier] = {
+            "int8": against.model_dump(),
+            "over_nncf": measure(Subject(files["nncf"]), Subject(ours), **settings).model_dump(),
+        }
+        if has_bf16(tier):
+            bf16 = measure(Subject(files["f32"]), Subject(files["f32"], "bf16"), **settings)
+            found[tier]["bf16"] = bf16.model_dump()
+        if ours is files["int7"]:  # what was made for another CPU, opened here
+            found[tier]["int8_package"] = measure(
+                Subject(files["f32"]), Subject(files["int8"]), **settings
+            ).model_dump()
+    return found
+
+
+if __name__ == "__main__":
+    main()
