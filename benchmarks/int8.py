@@ -2,8 +2,8 @@
 
     python benchmarks/int8.py [SUBJECT ...] [--tiers avx2 ...] [--out benchmarks/results]
 
-Both sides calibrate on the same 300 examples. Predictions are those of the saved files at this CPU's own tier.
-Writes int8-TIER.json. Needs the extra `bench`, and `make data`.
+Both sides calibrate on the same 300 examples. Predictions are those of the saved files at this CPU's own
+tier. Writes int8-TIER.json. Needs the extra `bench`, and `make data`.
 """
 
 import argparse
@@ -48,7 +48,7 @@ Predict = Callable[[Pictures], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Known:
-    """A trained network with pictures to calibrate on and to judge on; where labels are None, agreement counts."""
+    """A trained network with pictures to calibrate and to judge on; without labels, agreement counts."""
 
     model: nn.Module
     calibration: Pictures
@@ -124,7 +124,7 @@ def by_nncf(known: Known, path: Path) -> Path:
 
 
 def quality(known: Known, files: dict[str, Path]) -> dict[str, Any]:
-    """Return, for each set, what is right or the same as in float32, and by how much that differs from NNCF's."""
+    """Return, for each set, what is right or the same as in float32, and how far that is from NNCF's."""
     sides = [(name, Subject(path)) for name, path in files.items()]
     if has_bf16(current_tier()):
         sides.append(("bf16", Subject(files["f32"], "bf16")))

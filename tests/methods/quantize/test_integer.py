@@ -19,6 +19,7 @@ from wieldy.formats import FORMATS
 from wieldy.graph.ops import FAKE_QUANTIZE
 from wieldy.graph.trace import trace
 from wieldy.methods.quantize.integer import (
+    EXPONENT,
     IntegerConfig,
     affine_levels,
     apply,
@@ -66,7 +67,7 @@ def ranged(numbers: np.ndarray) -> ValueRange:
 def true_error(numbers: np.ndarray, ends: tuple[float, float]) -> float:
     levels = affine_levels(*ends)
     level = np.clip(np.rint(numbers / levels.scale) + levels.zero_point, levels.least, levels.largest)
-    return float(np.square(levels.scale * (level - levels.zero_point) - numbers).mean())
+    return float((np.abs(levels.scale * (level - levels.zero_point) - numbers) ** EXPONENT).mean())
 
 
 def test_the_range_of_least_error_beats_the_full_one_where_a_number_lies_far_out() -> None:
