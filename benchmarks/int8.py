@@ -40,7 +40,7 @@ from wieldy.zoo.data import fashion, mnist
 from wieldy.zoo.networks.digits28 import digits28
 from wieldy.zoo.networks.residual import residual28
 
-CROPS = 2000
+CROPS = 4000
 BATCH = 50
 Pictures = NDArray[np.float32]
 Predict = Callable[[Pictures], NDArray[np.float32]]

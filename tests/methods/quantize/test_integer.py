@@ -28,6 +28,7 @@ from wieldy.methods.quantize.integer import (
     histogram_error,
     prepare,
     rounded_weight,
+    symmetric_levels,
 )
 from wieldy.package.save import save
 from wieldy.runtime.session import open as open_package
@@ -46,6 +47,33 @@ def test_levels_hold_zero_exactly_and_the_range_to_within_a_step(first: float, s
     low, high = (levels.scale * (end - levels.zero_point) for end in (levels.least, levels.largest))
     assert low <= min(0.0, least) + levels.scale
     assert high >= max(0.0, largest) - levels.scale
+
+
+@settings(max_examples=200, deadline=None)
+@given(first=ENDS, second=ENDS)
+def test_symmetric_levels_hold_the_range_around_a_zero_point_of_zero(first: float, second: float) -> None:
+    least, largest = min(first, second), max(first, second)
+    levels = symmetric_levels(least, largest)
+    if least < 0 < largest:
+        assert (levels.zero_point, levels.least, levels.largest) == (0, -128, 127)
+        assert levels.scale * levels.least <= least * (1 - 1e-6) + 1e-30
+        assert levels.scale * levels.largest >= largest * (1 - 1e-6)
+    else:
+        assert levels == affine_levels(least, largest)
+
+
+@pytest.mark.parametrize(
+    ("symmetric", "zeros"), [("inputs", {"input"}), ("all", {"input", "conv2d"}), ("none", set())]
+)
+def test_which_values_have_a_zero_point_of_zero_is_the_user_s_choice(symmetric: str, zeros: set[str]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3)).eval()
+    x = torch.randn(20, 3, 8, 8) + 0.3
+    small, _ = quantize(trace(model, x[:1]), [(x.numpy(),)], IntegerConfig(symmetric=symmetric))
+    rounding = [node for node in small.program.nodes if node.op == FAKE_QUANTIZE]
+    assert len(rounding) == 2
+    assert {next(node.refs()) for node in rounding if node.inputs["quant_min"] == -128} == zeros
+    assert networks.relative_error(small(x), model(x)) < 0.05
 
 
 def test_reference_levels_are_torch_s() -> None:
