@@ -8,6 +8,8 @@ tier. Writes int8-TIER.json. Needs the extra `bench`, and `make data`.
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.save import save
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.environment import environment
+from wieldy.runtime.integers import SATURATING
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import open as open_package
 from wieldy.runtime.session import usable_cores
@@ -82,7 +85,12 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*", default=list(KNOWN))
     parser.add_argument("--tiers", nargs="*", default=available_tiers()[::-1])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--on", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.on:
+        tier, package, source, target = asked.on
+        np.save(target, predictions(Subject(Path(package)), np.load(source), tier))
+        return
     path = prepared(asked.out) / f"int8-{current_tier()}.json"
     result: dict[str, Any] = {"environment": environment(usable_cores()), "commit": commit(), "subjects": {}}
     if path.exists():
@@ -92,6 +100,9 @@ def main() -> None:
             known = KNOWN[name]()
             files = written(known, Path(folder))
             found = {"quality": quality(known, files), "times": times(files, asked.tiers)}
+            if current_tier() not in SATURATING:
+                inputs = next(iter(known.judged.values()))[0]
+                found["same_on_avx2"] = kept_on("avx2", files["int8"], inputs)
         result["subjects"][name] = found
         print(json.dumps({name: found}, indent=1), flush=True)
         write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
@@ -144,15 +155,28 @@ def quality(known: Known, files: dict[str, Path]) -> dict[str, Any]:
     return found
 
 
-def predictions(subject: Subject, inputs: Pictures) -> NDArray[np.int64]:
+def predictions(subject: Subject, inputs: Pictures, tier: str | None = None) -> NDArray[np.int64]:
     """Return the classes that a saved file names."""
     if subject.path.suffix == ".xml":
         hints = {"INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino().Core().compile_model(subject.path, "CPU", hints)
         run: Predict = lambda x: compiled(x)[0]  # noqa: E731
     else:
-        run = open_package(subject.path, precision=subject.precision)
+        run = open_package(subject.path, precision=subject.precision, tier=tier)
     return np.concatenate([run(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
+
+
+def kept_on(tier: str, package: Path, inputs: Pictures) -> dict[str, Any]:
+    """Return how many predictions of a package are the same on another tier."""
+    with tempfile.TemporaryDirectory() as folder:
+        pictures_file, found = Path(folder) / "x.npy", Path(folder) / "y.npy"
+        np.save(pictures_file, inputs)
+        subprocess.run(
+            [sys.executable, "-W", "ignore", __file__, "--on", tier, package, pictures_file, found],
+            check=True,
+        )
+        same = predictions(Subject(package), inputs) == np.load(found)
+    return {"examples": len(inputs)} | proportion(int(same.sum()), len(same)).model_dump()
 
 
 def times(files: dict[str, Path], tiers: list[str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+INT8_FORMS = {"f32": "float32", "int8": "8 bits", "int7": "7 bits", "nncf": "NNCF, 8 bits", "bf16": "bf16"}
+INT8_TIMES = ("int8", "over_nncf", "bf16", "int8_package")
 SHARES = ("parameters_ratio", "before_recovery", "after_recovery")
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -236,6 +238,63 @@ def costs() -> str:
     return "\n".join(parts) or "not measured yet\n"
 
 
+def int8() -> str:
+    """Eight bits beside float32 and NNCF: quality, then milliseconds, machine by machine."""
+    parts = []
+    for path in sorted(RESULTS.glob("int8-*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        quality, times = [], []
+        for name, found in measured["subjects"].items():
+            for kind, judged in found["quality"].items():
+                quality += _int8_quality(f"{name}, {kind}", judged)
+            same = found.get("same_on_avx2")
+            for tier, row in found["times"].items():
+                times.append([name, tier, *(_ratio(row.get(key)) for key in INT8_TIMES)])
+            if same:
+                text = f"8 bits, the same on avx2 as on {path.stem[5:]}"
+                quality.append([f"{name}", text, _share(same), "", ""])
+        header = [
+            "network, judged on",
+            "form",
+            "right, or as float32",
+            "points lost",
+            "NNCF's minus this, points",
+        ]
+        parts += [f"### {measured['environment']['cpu']}, {path.stem[5:]}\n", table(header, quality)]
+        header = [
+            "network",
+            "tier",
+            "over float32",
+            "over NNCF's",
+            "bf16 over float32",
+            "8 bits over float32",
+        ]
+        parts.append(table(header, times))
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _int8_quality(name: str, judged: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for form, text in INT8_FORMS.items():
+        if form in judged:
+            row = judged[form]
+            points = [_points(row[key]) for key in ("drop_points", "nncf_minus_this_points")]
+            rows.append([f"{name} ({judged['examples']:,})", text, _share(row["share"]), *points])
+    return rows
+
+
+def _share(interval: dict[str, float]) -> str:
+    return f"{100 * interval['value']:.2f} %"
+
+
+def _points(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.2f} [{interval['low']:.2f}, {interval['high']:.2f}]"
+
+
+def _ratio(timing: dict[str, Any] | None) -> str:
+    return f"{timing['ratio']['value']:.2f} (batch {timing['batch']})" if timing else ""
+
+
 def soak() -> str:
     """What memory did under load."""
     result = json.loads((RESULTS / "soak.json").read_text(encoding="utf-8"))
@@ -281,6 +340,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "engine": engine,
     "costs": costs,
     "soak": soak,
+    "int8": int8,
     "exit-codes": exit_codes,
 }
 
