@@ -1,0 +1,101 @@
+"""Would it be faster here? What saves numbers is kept only where it saves milliseconds."""
+
+import copy
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Progress, Silent
+from wieldy.core.records import NO_GAIN, Change, LayerTime, Refused
+from wieldy.graph.network import GraphNetwork, need_traced
+from wieldy.graph.ops import WEIGHTED
+from wieldy.methods.factor import svd
+from wieldy.package.save import save
+from wieldy.runtime.measure import Subject, layer_times
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import current_tier
+from wieldy.stats.collect import Stats
+
+
+def factor_where_faster(
+    network: GraphNetwork,
+    stats: Stats,
+    config: svd.SvdConfig | None = None,
+    *,
+    threads: int | None = None,
+    batch: int = 1,
+    tier: str | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
+    """Return a network whose layers are factored where two thin ones take less time here than the one.
+
+    Both forms of the whole network are saved, and the runtime says what each layer takes in it; a layer stays
+    as it is unless its two factors take less than 97 % of its milliseconds.
+
+    Args:
+        network: traced; not altered.
+        stats: second moments of what the layers read, where `config` weighs by them.
+        config: how thin.
+        threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
+        ledger: times that it holds are read back.
+
+    Returns:
+        The network, and a record for every layer: a change, or a refusal that names both times.
+
+    Raises:
+        ConfigError: moments are asked for and missing.
+        TierError: this CPU lacks the tier.
+
+    Cost: two measurements of a few seconds, and the decompositions twice.
+    """
+    config, tier = config or svd.SvdConfig(), tier or current_tier()
+    threads = usable_cores() if threads is None else threads
+    nodes = need_traced(network, "factor_where_faster").program.nodes
+    layers = list(dict.fromkeys(node.layer for node in nodes if node.op in WEIGHTED))
+    whole, records = _factored(network, layers, stats, config)
+    with (
+        tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
+        (progress or Silent()).task("timing layers whole and factored", 2) as task,
+    ):
+        times = []
+        for name, side in (("whole", network), ("factored", whole)):
+            subject = Subject(save(side, Path(folder) / f"{name}.wieldy"))
+            times.append(layer_times(subject, threads=threads, batch=batch, tier=tier, ledger=ledger))
+            task.advance(1)
+    place = f"on {tier}, {threads} threads, batch {batch}"
+    slower = dict(_slower(records, times[0], times[1], place))
+    kept = [record.layer for record in records if record.layer not in slower]
+    small, again = _factored(network, kept, stats, config)
+    found: Mapping[str, Change | Refused] = {record.layer: record for record in again} | slower
+    return small, tuple(found[layer] for layer in layers)
+
+
+def _factored(
+    network: GraphNetwork, layers: list[str], stats: Stats, config: svd.SvdConfig
+) -> tuple[GraphNetwork, list[Change | Refused]]:
+    small = copy.deepcopy(network)
+    return small, list(svd.apply(small, layers, stats, config))
+
+
+def _slower(
+    records: Iterable[Change | Refused],
+    before: tuple[LayerTime, ...],
+    after: tuple[LayerTime, ...],
+    place: str,
+) -> Iterable[tuple[str, Refused]]:
+    """Yield the layers whose factors gain nothing, with both times."""
+    for record in records:
+        if not isinstance(record, Change):
+            continue
+        one = _milliseconds(before, {record.layer})
+        two = _milliseconds(after, {f"{record.layer}.first", f"{record.layer}.second"})
+        if two >= NO_GAIN * one:
+            reason = f"its two factors take {two:.3f} ms, and it takes {one:.3f} ms {place}"
+            yield record.layer, Refused(layer=record.layer, method=svd.NAME, reason=reason)
+
+
+def _milliseconds(times: tuple[LayerTime, ...], layers: set[str]) -> float:
+    """Return what the operations take that hold any of these layers."""
+    return sum(time.milliseconds for time in times if layers & set(time.layers))

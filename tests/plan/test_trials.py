@@ -1,0 +1,67 @@
+"""Low rank is kept where it saves milliseconds, and refused with both times where it does not."""
+
+import networks
+import pytest
+import torch
+from torch import nn
+
+from wieldy.core.errors import ConfigError
+from wieldy.core.records import Change, LayerTime, Refused
+from wieldy.graph.trace import trace
+from wieldy.methods.factor.svd import SvdConfig
+from wieldy.plan import trials
+from wieldy.stats.collect import Stats
+
+PLAIN = SvdConfig(share=0.5, weighted=False)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A wide layer, whose work decides its time, and a thin one, which only moves numbers."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU(),
+        nn.Conv2d(16, 256, 3), nn.ReLU(), nn.Conv2d(256, 256, 3),
+    )  # fmt: skip
+    return trace(model.eval(), torch.randn(1, 3, 48, 48))
+
+
+def test_a_layer_that_is_slower_factored_stays_and_names_both_times(network):
+    small, records = trials.factor_where_faster(network, Stats(), PLAIN, threads=1)
+    found = {record.layer: record for record in records}
+    assert list(found) == ["0", "2", "4", "6"]
+    assert isinstance(found["6"], Change)
+    assert isinstance(found["2"], Refused)
+    assert "its two factors take" in found["2"].reason
+    assert found["2"].reason.count(" ms") == 2
+    assert "2.weight" in small.program.tensors
+    assert "6.first.weight" in small.program.tensors
+    x = torch.randn(2, 3, 48, 48)
+    assert networks.relative_error(small(x), network(x)) < 1
+    assert "6.first.weight" not in network.program.tensors
+
+
+def test_the_measured_times_alone_decide(network, monkeypatch):
+    def timed(subject, **_):
+        slow = "factored" in subject.path.name
+        return tuple(
+            LayerTime(layers=(layer,), kind="", kernel="", milliseconds=ms)
+            for layer, ms in (
+                [("0.first", 0.1), ("0.second", 0.1), ("6.first", 1.0), ("6.second", 0.96)]
+                if slow
+                else [("0", 0.3), ("6", 2.0)]
+            )
+        )
+
+    monkeypatch.setattr(trials, "layer_times", timed)
+    _, records = trials.factor_where_faster(network, Stats(), PLAIN, threads=1)
+    found = {record.layer: record for record in records}
+    assert isinstance(found["0"], Change)
+    assert isinstance(found["6"], Refused)
+    assert "1.960 ms" in found["6"].reason
+    assert "2.000 ms" in found["6"].reason
+
+
+def test_weighing_without_moments_is_refused(network):
+    with pytest.raises(ConfigError, match="second moments"):
+        trials.factor_where_faster(network, Stats(), SvdConfig())
