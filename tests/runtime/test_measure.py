@@ -150,7 +150,7 @@ def test_a_lesser_tier_is_used_and_named(tmp_path, monkeypatch):
     subject = Subject(save(byhand.conv_net(channels=16, side=16), tmp_path / "net.wieldy"))
     kernels = {}
     for tier in ("avx2", current_tier()):
-        rows = layer_times(subject, threads=1, batch=1, tier=tier)
+        rows = layer_times([subject], threads=1, batch=1, tier=tier)[0]
         (kernels[tier],) = (row.kernel for row in rows if row.kind == "Convolution")
     assert "avx2" in kernels["avx2"]
     if current_tier() in ("avx512", "avx512_vnni", "amx"):
@@ -162,7 +162,7 @@ def test_a_lesser_tier_is_used_and_named(tmp_path, monkeypatch):
 def test_layer_times_name_the_program_s_nodes_and_are_replayed(wide, monkeypatch):
     ledger = Ledger(None)
     given = {"threads": 1, "batch": 16, "tier": current_tier(), "ledger": ledger}
-    rows = layer_times(Subject(wide), **given)
+    rows = layer_times([Subject(wide)], **given)[0]
     named = [layer for row in rows for layer in row.layers]
     for node in byhand.conv_net().program.nodes:
         assert named.count(node.name) <= 1
@@ -170,7 +170,7 @@ def test_layer_times_name_the_program_s_nodes_and_are_replayed(wide, monkeypatch
     assert all(row.milliseconds >= 0 for row in rows)
     assert sum(row.milliseconds for row in rows) > 0
     monkeypatch.setattr(module, "_ask", None)
-    assert layer_times(Subject(wide), **given) == rows
+    assert layer_times([Subject(wide)], **given)[0] == rows
 
 
 def test_a_reference_in_openvino_s_own_format_can_be_timed(wide, tmp_path):

@@ -59,7 +59,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @needs_kernels
 def test_the_time_of_a_region_is_told_layer_by_layer(paths: dict[str, Path], all_pay: None) -> None:
     task = {"sides": [{"path": str(paths["sparse"]), "precision": "f32"}], "threads": 2, "batch": 2}
-    found = layers(task)["layers"]
+    found = layers(task)["sides"][0]
     convolutions = {node.layer for node in NET.program().nodes if node.op == CONV and node.stored()}
     assert convolutions <= {name for row in found for name in row["layers"]}
     chains = [row for row in found if row["kind"] == "Zeros"]

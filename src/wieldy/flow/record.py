@@ -10,7 +10,6 @@ from wieldy.core.records import (
     Change,
     Epoch,
     Evidence,
-    LayerTime,
     NetworkCard,
     Plan,
     Refused,
@@ -52,7 +51,9 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
         task.advance(1, f"{timing.ratio} of the milliseconds")
         switches = switch_gains(run, first, second)
         task.advance()
-        times = _layers(run, first, timing), _layers(run, second, timing)
+        times = layer_times(
+            [first, second], threads=run.threads, batch=timing.batch, tier=timing.tier, ledger=run.ledger
+        )
         task.advance()
         evidence = examine(
             package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
@@ -67,10 +68,6 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
         write_report(record, run.folder / PAGE)
         task.advance()
     return record
-
-
-def _layers(run: Run, subject: Subject, timing: Timing) -> tuple[LayerTime, ...]:
-    return layer_times(subject, threads=run.threads, batch=timing.batch, tier=timing.tier, ledger=run.ledger)
 
 
 def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[str, Timing], ...]:

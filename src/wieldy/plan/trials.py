@@ -31,8 +31,8 @@ def factor_where_faster(
 ) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
     """Return a network whose layers are factored where two thin ones take less time here than the one.
 
-    Both forms of the whole network are saved, and the runtime says what each layer takes in it; a layer stays
-    as it is unless its two factors take less than 97 % of its milliseconds.
+    Both forms of the whole network are saved and run in turns, and the runtime says what each layer takes in
+    them; a layer stays as it is unless its two factors take less than 97 % of its milliseconds.
 
     Args:
         network: traced; not altered.
@@ -48,22 +48,21 @@ def factor_where_faster(
         ConfigError: moments are asked for and missing.
         TierError: this CPU lacks the tier.
 
-    Cost: two measurements of a few seconds, and the decompositions twice.
+    Cost: a measurement of a few seconds, and the decompositions twice.
     """
     config, tier = config or svd.SvdConfig(), tier or current_tier()
     threads = usable_cores() if threads is None else threads
     nodes = need_traced(network, "factor_where_faster").program.nodes
     layers = list(dict.fromkeys(node.layer for node in nodes if node.op in WEIGHTED))
-    whole, records = _factored(network, layers, stats, config)
+    factored, records = _factored(network, layers, stats, config)
     with (
         tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
-        (progress or Silent()).task("timing layers whole and factored", 2) as task,
+        (progress or Silent()).task("timing layers whole and factored", 1) as task,
     ):
-        times = []
-        for name, side in (("whole", network), ("factored", whole)):
-            subject = Subject(save(side, Path(folder) / f"{name}.wieldy"))
-            times.append(layer_times(subject, threads=threads, batch=batch, tier=tier, ledger=ledger))
-            task.advance(1)
+        sides = [Subject(save(network, Path(folder) / "one.wieldy"))]
+        sides.append(Subject(save(factored, Path(folder) / "two.wieldy")))
+        times = layer_times(sides, threads=threads, batch=batch, tier=tier, ledger=ledger)
+        task.advance()
     place = f"on {tier}, {threads} threads, batch {batch}"
     slower = dict(_slower(records, times[0], times[1], place))
     kept = [record.layer for record in records if record.layer not in slower]

@@ -18,7 +18,7 @@ from wieldy.runtime.engine import compile_model, core
 from wieldy.runtime.inputs import fill_inputs
 from wieldy.runtime.integers import integers_of
 from wieldy.runtime.lower import lower
-from wieldy.runtime.profile import operation_times, owners_of, region_operations
+from wieldy.runtime.profile import Operation, owners_of, region_operations, times_in_turns
 from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import Run, choose_batch, median_ms, paired_ratio, time_pairs
 from wieldy.runtime.zeros import zeros_of
@@ -68,22 +68,24 @@ def _pair(first: Run, second: Run, rounds: int) -> dict[str, Any]:
 
 
 def layers(task: dict[str, Any]) -> dict[str, Any]:
-    """Time every operation that the runtime executes, by its own counters."""
-    (side,) = (Side(side["path"], side["precision"], task["threads"], profile=True) for side in task["sides"])
-    request = side.request(task["batch"])
-    times = operation_times(request)
+    """Time every operation that the runtime executes for each side, by its own counters, in turns."""
+    sides = [Side(side["path"], side["precision"], task["threads"], profile=True) for side in task["sides"]]
+    found = times_in_turns([side.request(task["batch"]) for side in sides])
+    return {"sides": [_named(side, times, task["batch"]) for side, times in zip(sides, found, strict=True)]}
+
+
+def _named(side: "Side", times: dict[str, Operation], batch: int) -> list[dict[str, Any]]:
+    """Return operations with the layers that they execute."""
     owners = owners_of(side.package.program, side.compiled) if side.package else {}
     parts = {name: [(owners.get(name, [name]), found)] for name, found in times.items()}
     if side.package and side.zeros:
         program, tensors = side.package.program, side.package.tensors
-        parts |= region_operations(program, tensors, side.zeros, task["batch"], times)
-    return {
-        "layers": [
-            {"layers": layers, "kind": found.kind, "kernel": found.kernel, "milliseconds": found.milliseconds}
-            for name in times
-            for layers, found in parts[name]
-        ]
-    }
+        parts |= region_operations(program, tensors, side.zeros, batch, times)
+    return [
+        {"layers": layers, "kind": found.kind, "kernel": found.kernel, "milliseconds": found.milliseconds}
+        for name in times
+        for layers, found in parts[name]
+    ]
 
 
 class Side:

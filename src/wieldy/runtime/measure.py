@@ -120,16 +120,17 @@ def _timing_task(
 
 
 def layer_times(
-    subject: Subject, *, threads: int, batch: int, tier: str, ledger: Ledger | None = None
-) -> tuple[LayerTime, ...]:
-    """Return the median milliseconds of every operation that the runtime executes, in order.
+    subjects: Sequence[Subject], *, threads: int, batch: int, tier: str, ledger: Ledger | None = None
+) -> list[tuple[LayerTime, ...]]:
+    """Return, for each saved file, the median milliseconds of every operation that the runtime executes.
 
-    The counters themselves cost time, so the sum is somewhat above the network's own figure.
+    All run in turns in one process. The counters themselves cost time, so a sum is somewhat above the
+    network's own figure.
     """
-    task = {"task": "layers", "sides": [_side(subject)], "threads": threads, "batch": batch}
-    key = task | {"sides": [_identity(subject)], "tier": tier}
+    task = {"task": "layers", "sides": list(map(_side, subjects)), "threads": threads, "batch": batch}
+    key = task | {"sides": list(map(_identity, subjects)), "tier": tier}
     found = (ledger or Ledger(None)).remember("layers", key, lambda: _ask(task, tier))
-    return tuple(LayerTime(**layer) for layer in found["layers"])
+    return [tuple(LayerTime(**layer) for layer in side) for side in found["sides"]]
 
 
 def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable:

@@ -39,20 +39,31 @@ def operation_times(
 
     `before` is called before each run.
     """
-    times: dict[str, list[float]] = defaultdict(list)
-    facts: dict[str, Any] = {}
+    return times_in_turns([request], runs, before)[0]
+
+
+def times_in_turns(
+    requests: Sequence[Any], runs: int = RUNS, before: Callable[[], None] | None = None
+) -> list[dict[str, Operation]]:
+    """Do so for several requests in turns, so that what else the machine does hits them alike."""
+    times: list[dict[str, list[float]]] = [defaultdict(list) for _ in requests]
+    facts: list[dict[str, Any]] = [{} for _ in requests]
     for index in range(WARM + runs):
-        if before:
-            before()
-        request.infer()
-        for info in request.profiling_info if index >= WARM else ():
-            if info.status == info.Status.EXECUTED:
-                times[info.node_name].append(info.real_time.total_seconds() * 1e3)
-                facts[info.node_name] = info
-    return {
-        name: Operation(facts[name].node_type, facts[name].exec_type, float(np.median(values)))
-        for name, values in times.items()
-    }
+        for request, taken, known in zip(requests, times, facts, strict=True):
+            if before:
+                before()
+            request.infer()
+            for info in request.profiling_info if index >= WARM else ():
+                if info.status == info.Status.EXECUTED:
+                    taken[info.node_name].append(info.real_time.total_seconds() * 1e3)
+                    known[info.node_name] = info
+    return [
+        {
+            name: Operation(known[name].node_type, known[name].exec_type, float(np.median(values)))
+            for name, values in taken.items()
+        }
+        for taken, known in zip(times, facts, strict=True)
+    ]
 
 
 def layer_ms(
