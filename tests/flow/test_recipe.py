@@ -86,7 +86,7 @@ def test_data_must_be_data_or_a_known_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must return wieldy\.Data"):
         load_data("data.py:make", tmp_path)
     with pytest.raises(ConfigError, match="optical-digits"):
-        load_data("mnist", tmp_path)
+        load_data("minst", tmp_path)
 
 
 def test_call_needs_a_file_before_the_colon(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from wieldy.core import digest
 from wieldy.core.errors import DataError, DependencyError, DigestError
-from wieldy.zoo.data import digits, fashion
+from wieldy.zoo.data import digits, fashion, mnist
 from wieldy.zoo.data.idx import read_idx
 
 FOLDER = Path(fashion.__file__).parent
@@ -264,13 +264,9 @@ def test_without_pooch_the_extra_is_named(publisher, monkeypatch):
 
 def test_the_embedded_pictures_are_the_publisher_s_at_the_stated_places():
     try:
-        folder = fashion._locate(None, download=False)
+        images, labels, *_ = fashion._published().arrays(None, download=False)
     except DataError as error:
         pytest.skip(str(error))
-    images, labels = (
-        read_idx(folder / name, fashion.CONTENT_SHA256[name])
-        for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
-    )
     stored = fashion._subset()
     index = stored["validate_index"]
     assert (images.shape, len(set(index.tolist()))) == ((60000, 28, 28), 2000)
@@ -278,3 +274,35 @@ def test_the_embedded_pictures_are_the_publisher_s_at_the_stated_places():
     np.testing.assert_array_equal(labels[index], stored["validate_labels"])
     kept = {picture.tobytes() for picture in np.delete(images, index, axis=0)}
     assert {picture.tobytes() for picture in stored["train_images"]} <= kept
+
+
+# MNIST: the same container, no embedded subset
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        mnist, "CONTENT_SHA256", {name: digest.of_bytes(data) for name, data in FILES.items()}
+    )
+    monkeypatch.setattr(mnist, "SYSTEM", tmp_path / "system")
+    monkeypatch.setattr(mnist, "VALIDATE", 5)
+    monkeypatch.setenv("WIELDY_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_last_pictures_of_mnist_are_validated_on(small_mnist):
+    data = mnist.full(put(small_mnist / "mine"))
+    assert [split.size for split in splits(data)] == [TRAIN - 5, 5, TEST]
+    whole = read_idx(
+        small_mnist / "mine" / "train-images-idx3-ubyte.gz",
+        mnist.CONTENT_SHA256["train-images-idx3-ubyte.gz"],
+    )
+    np.testing.assert_array_equal(data.validate.inputs, mnist.normalise(whole[-5:]))
+    assert data.classes == tuple("0123456789")
+
+
+def test_mnist_that_is_nowhere_names_the_way_out(small_mnist):
+    with pytest.raises(DataError, match=r"MNIST: its four files are not in .*make data"):
+        mnist.full()
+    put(small_mnist / "cache" / "mnist")
+    assert mnist.full().train.size == TRAIN - 5

@@ -71,9 +71,7 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
         DependencyError: pooch, which downloads, is not installed.
     """
-    hint = "Install Debian's dataset-fashion-mnist"
-    published = Published("Fashion-MNIST", PUBLISHER, CONTENT_SHA256, SYSTEM, hint)
-    pixels, labels, test_pixels, test_labels = published.arrays(
+    pixels, labels, test_pixels, test_labels = _published().arrays(
         Path(folder) if folder else None, download=download
     )
     images, targets = normalise(pixels), labels.astype(np.int64)
@@ -85,6 +83,11 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         (normalise(test_pixels), test_labels.astype(np.int64)),
         classes=CLASSES,
     )
+
+
+def _published() -> Published:
+    hint = "Install Debian's dataset-fashion-mnist"
+    return Published("Fashion-MNIST", PUBLISHER, CONTENT_SHA256, SYSTEM, hint)
 
 
 def _subset() -> dict[str, NDArray[Any]]:
