@@ -190,8 +190,9 @@ def _nearest(search: Search) -> str:
     nearest = min(search.points.values(), key=lambda point: (point.timing.ratio.value, point.macs))
     timing = nearest.timing
     share = nearest.macs / total_macs(search.network.program)
+    also = " and rounding" if search.finish else ""
     return (
-        f"budget: {search.budget.goals()} cannot be met by removing channels here. The nearest point is "
-        f"{timing.ratio.value:.3f} of the milliseconds ({timing.small_ms:.3f} ms) and {share:.1%} of the "
+        f"budget: {search.budget.goals()} cannot be met by removing channels{also} here. The nearest point "
+        f"is {timing.ratio.value:.3f} of the milliseconds ({timing.small_ms:.3f} ms) and {share:.1%} of the "
         f"multiply-accumulates, {nearest.parameters:,} parameters. Ask for that, or for another tier."
     )
