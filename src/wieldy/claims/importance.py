@@ -18,7 +18,7 @@ from wieldy.methods.contract import MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.random import RandomConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.registry import METHODS
+from wieldy.methods.registry import METHODS, settings_of
 from wieldy.plan.ranking import Ranking, ranked
 from wieldy.train.fit import evaluate
 from wieldy.train.recalibrate import recalibrate
@@ -80,7 +80,7 @@ def at_macs(network: GraphNetwork, ranking: Ranking, method: MethodConfig, ratio
     """Return the network with the fewest channels removed that leaves at most `ratio` of the MACs."""
     goal = ratio * total_macs(network.program)
     low, high = 0.0, 1.0
-    settings = {"name": METHODS[type(method)].name} | method.model_dump()
+    settings = settings_of(method)
     small = apply_plan(network, Plan(method=settings, remove=ranking.removal(high, 1)))
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -4,18 +4,16 @@ Source: derived in methods/factor/svd.py from Eckart and Young 1936; measured on
 any training after factoring, on its 3,000 test pictures, with three draws of 256 training pictures.
 """
 
-import copy
-
 import torch
 
+from wieldy.compress.factor import factor
 from wieldy.core import rng
 from wieldy.core.data import Data, each
 from wieldy.core.progress import Progress
 from wieldy.core.records import Change, Claim
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.trace import trace
-from wieldy.methods.factor.svd import Factors, SvdConfig, apply, output_error
+from wieldy.methods.factor.svd import Factors, SvdConfig, output_error
 from wieldy.stats.collect import Stats
 from wieldy.stats.moments import Moments, collect_moments
 from wieldy.train.fit import evaluate
@@ -55,16 +53,13 @@ def measure(quick: bool, progress: Progress) -> list[Claim]:
 
 def compared(network: GraphNetwork, data: Data, seed: int) -> tuple[float, float]:
     """Return the largest ratio of output errors over layers, and the points of accuracy gained."""
-    layers = list(dict.fromkeys(node.layer for node in network.program.nodes if node.op in WEIGHTED))
     order = rng.generator(seed, "claims", "svd")
     x, _ = next(iter(data.train.batches(EXAMPLES, order)))
-    moments = collect_moments(network, [each(x)], layers)
+    moments = collect_moments(network, [each(x)], network.program.weighted_layers())
     scores, errors = [], []
     for weighted in (True, False):
-        small = copy.deepcopy(network)
-        records = list(
-            apply(small, layers, Stats(moments=moments), SvdConfig(share=SHARE, weighted=weighted))
-        )
+        config = SvdConfig(share=SHARE, weighted=weighted)
+        small, records = factor(network, Stats(moments=moments), config)
         changed = [record.layer for record in records if isinstance(record, Change)]
         errors.append([lost(network, small, layer, moments) for layer in changed])
         scores.append(evaluate(small, data.test, data))

@@ -11,8 +11,7 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.progress import Progress
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork, need_traced
-from wieldy.graph.ops import WEIGHTED
-from wieldy.methods.quantize.integer import IntegerConfig, apply, prepare
+from wieldy.methods.quantize.integer import NAME, IntegerConfig, apply, prepare
 from wieldy.runtime.inputs import random_inputs
 from wieldy.stats.collect import Stats
 from wieldy.stats.ranges import collect_ranges
@@ -43,7 +42,7 @@ def quantize(
     Cost: two forward passes over the examples; a copy of the weights.
     """
     small = copy.deepcopy(need_traced(network, "quantize"))
-    layers = list(dict.fromkeys(node.layer for node in small.program.nodes if node.op in WEIGHTED))
+    layers = small.program.weighted_layers()
     config = config or IntegerConfig()
     keep = config.keep
     unknown = set(keep) - set(layers)
@@ -56,7 +55,7 @@ def quantize(
     batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
     ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
     records = tuple(apply(small, scope, Stats(ranges=ranges), config))
-    kept = (Refused(layer=layer, method="integer", reason="it is to stay in float32") for layer in keep)
+    kept = (Refused(layer=layer, method=NAME, reason="it is to stay in float32") for layer in keep)
     return small, (*records, *kept)
 
 

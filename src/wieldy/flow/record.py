@@ -18,7 +18,7 @@ from wieldy.core.records import (
 )  # fmt: skip
 from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
 from wieldy.graph.cost import layer_costs, total_macs, total_parameters
-from wieldy.methods.quantize import integer
+from wieldy.methods.registry import settings_of
 from wieldy.package.read import Package, read
 from wieldy.plan.budget import Budget
 from wieldy.report.page import write_report
@@ -94,7 +94,7 @@ def assemble(
         reasons=reasons,
         budget=run.budget.model_dump(exclude_none=True),
         method=plan.method,
-        quantize={"name": integer.NAME} | run.quantize.model_dump() if run.quantize else {},
+        quantize=settings_of(run.quantize) if run.quantize else {},
         seed=run.seed,
         original=cards[0],
         package=cards[1],

@@ -26,7 +26,8 @@ from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers, stored_formats
-from wieldy.methods.quantize import integer
+from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.methods.registry import settings_of
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -54,7 +55,7 @@ def shrink(
     example: Tensor | tuple[Tensor, ...] | None = None,
     method: MethodConfig | None = None,
     recovery: Recovery | None = None,
-    quantize: bool | integer.IntegerConfig = False,
+    quantize: bool | IntegerConfig = False,
     seed: int = 0,
     threads: int | None = None,
     tier: str | None = None,
@@ -92,18 +93,19 @@ def shrink(
 
     Cost: some 18 measurements of two seconds, and the training.
     """
+    tier = tier or current_tier()
+    if quantize is True:
+        quantize = IntegerConfig.fitting(tier)
     run = Run(
         folder=prepared(Path(out)),
         data=data,
         budget=budget,
         method=method or default_method(data, seed),
         recovery=recovery or Recovery().seeded(seed),
-        quantize=integer.IntegerConfig.fitting(tier or current_tier())
-        if quantize is True
-        else quantize or None,
+        quantize=quantize or None,
         seed=seed,
         threads=usable_cores() if threads is None else threads,
-        tier=tier or current_tier(),
+        tier=tier,
         batch=batch,
         title=type(model).__name__,
         recipe={},
@@ -135,7 +137,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     if run.quantize:
         small, rounded = quantize(small, run.data, run.quantize, progress=run.progress)
         accounted = beside(accounted, rounded)
-        steps.append({"name": integer.NAME} | run.quantize.model_dump())
+        steps.append(settings_of(run.quantize))
     write_packages(run, network, small, steps, stored_formats(network, zeros) if zeros else None)
     write_record(run, plan, accounted)
     run.ledger.settle()

@@ -4,12 +4,12 @@ from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.state import Run
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.zeros import NAME, ZerosConfig, counts, sparse_layers, weighted
+from wieldy.methods.registry import settings_of
 
 
 def zeros_plan(run: Run) -> Plan:
     """Return the plan of a run whose method makes zeros: no channel goes."""
-    settings = {"name": NAME} | run.method.model_dump()
-    return Plan(method=settings, remove={}, budget=run.budget.model_dump())
+    return Plan(method=settings_of(run.method), remove={}, budget=run.budget.model_dump())
 
 
 def zeros_account(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from wieldy.core.errors import SchemaError
-from wieldy.graph.ops import OPS
+from wieldy.graph.ops import OPS, WEIGHTED
 
 Shape = tuple[int | None, ...]  # None: the batch
 FLOAT: Final = "float32"
@@ -119,6 +119,10 @@ class Program:
     def shape(self, value: str) -> Shape:
         """Return the shape of an input or of a node's result."""
         return self.inputs[value].shape if value in self.inputs else self.node(value).shape
+
+    def weighted_layers(self) -> list[str]:
+        """Return the layers with a weight that is multiplied, in order, each once."""
+        return list(dict.fromkeys(node.layer for node in self.nodes if node.op in WEIGHTED))
 
     def with_nodes(self, nodes: tuple[Node, ...], tensors: Mapping[str, Spec]) -> "Program":
         """Return this program with other nodes and tensors."""

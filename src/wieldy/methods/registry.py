@@ -35,6 +35,16 @@ METHODS: dict[type[MethodConfig], Method] = {
 }
 
 
+def settings_of(config: MethodConfig) -> dict[str, Any]:
+    """Return a method's settings as records hold them, its name first.
+
+    Example:
+        >>> settings_of(random.RandomConfig(seed=3))
+        {'name': 'random', 'seed': 3}
+    """
+    return {"name": METHODS[type(config)].name} | config.model_dump()
+
+
 def by_name(name: str) -> type[MethodConfig]:
     """Return the config type of the method called `name` in a recipe.
 

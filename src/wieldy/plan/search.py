@@ -14,7 +14,7 @@ from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.registry import METHODS
+from wieldy.methods.registry import settings_of
 from wieldy.package.save import save
 from wieldy.plan.budget import Budget
 from wieldy.plan.ranking import Ranking, rank
@@ -54,11 +54,8 @@ class Search:
 
     def plan(self, fraction: float, multiple: int) -> Plan:
         """Return the plan of one point."""
-        name = METHODS[type(self.method)].name
-        settings = {"name": name} | self.method.model_dump()
-        return Plan(
-            method=settings, remove=self.ranking.removal(fraction, multiple), budget=self.budget.model_dump()
-        )
+        remove = self.ranking.removal(fraction, multiple)
+        return Plan(method=settings_of(self.method), remove=remove, budget=self.budget.model_dump())
 
     def meets(self, fraction: float, multiple: int) -> bool:
         """Save and time one point; whether it meets the budget with headroom."""
@@ -142,7 +139,7 @@ def search_plan(
     with tempfile.TemporaryDirectory(prefix="wieldy-") as temporary:
         place = folder or Path(temporary)
         save(network, place / "original.wieldy")
-        total = STEPS + 1 + (STEPS_NEAR + 1) * (len(MULTIPLES) - 1)
+        total = STEPS + 1 + (STEPS_NEAR + 1) * (len(MULTIPLES) - 1) + (finish is not None)
         with (progress or Silent()).task("searching by measured milliseconds", total) as task:
             search = Search(
                 network, ranking or rank(network, stats, method), budget, method, place, threads, batch,

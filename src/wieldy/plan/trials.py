@@ -1,15 +1,14 @@
 """Would it be faster here? What saves numbers is kept only where it saves milliseconds."""
 
-import copy
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from wieldy.compress.factor import factor
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import NO_GAIN, Change, LayerTime, Refused
-from wieldy.graph.network import GraphNetwork, need_traced
-from wieldy.graph.ops import WEIGHTED
+from wieldy.graph.network import GraphNetwork
 from wieldy.methods.factor import svd
 from wieldy.package.save import save
 from wieldy.runtime.measure import Subject, layer_times
@@ -48,13 +47,11 @@ def factor_where_faster(
         ConfigError: moments are asked for and missing.
         TierError: this CPU lacks the tier.
 
-    Cost: a measurement of a few seconds, and the decompositions twice.
+    Cost: a measurement of a few seconds, and the decompositions, twice where a layer stays.
     """
     config, tier = config or svd.SvdConfig(), tier or current_tier()
     threads = usable_cores() if threads is None else threads
-    nodes = need_traced(network, "factor_where_faster").program.nodes
-    layers = list(dict.fromkeys(node.layer for node in nodes if node.op in WEIGHTED))
-    factored, records = _factored(network, layers, stats, config)
+    factored, records = factor(network, stats, config)
     with (
         tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
         (progress or Silent()).task("timing layers whole and factored", 1) as task,
@@ -65,17 +62,10 @@ def factor_where_faster(
         task.advance()
     place = f"on {tier}, {threads} threads, batch {batch}"
     slower = dict(_slower(records, times[0], times[1], place))
-    kept = [record.layer for record in records if record.layer not in slower]
-    small, again = _factored(network, kept, stats, config)
-    found: Mapping[str, Change | Refused] = {record.layer: record for record in again} | slower
-    return small, tuple(found[layer] for layer in layers)
-
-
-def _factored(
-    network: GraphNetwork, layers: list[str], stats: Stats, config: svd.SvdConfig
-) -> tuple[GraphNetwork, list[Change | Refused]]:
-    small = copy.deepcopy(network)
-    return small, list(svd.apply(small, layers, stats, config))
+    if slower:
+        kept = [record.layer for record in records if record.layer not in slower]
+        factored, _ = factor(network, stats, config, kept)
+    return factored, tuple(slower.get(record.layer, record) for record in records)
 
 
 def _slower(
@@ -83,7 +73,7 @@ def _slower(
     before: tuple[LayerTime, ...],
     after: tuple[LayerTime, ...],
     place: str,
-) -> Iterable[tuple[str, Refused]]:
+) -> Iterator[tuple[str, Refused]]:
     """Yield the layers whose factors gain nothing, with both times."""
     for record in records:
         if not isinstance(record, Change):

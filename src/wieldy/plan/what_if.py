@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from wieldy.compress.apply import apply_plan
+from wieldy.compress.factor import factor
 from wieldy.compress.load import load
 from wieldy.compress.quantize import quantize_roughly
 from wieldy.core.errors import ConfigError, WieldyError
@@ -21,9 +22,8 @@ from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Plan, WhatIf
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import WEIGHTED
 from wieldy.kernels.native import why_missing
-from wieldy.methods.factor import svd
+from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig, apply, sparse_layers, stored_formats
 from wieldy.methods.quantize.integer import IntegerConfig
@@ -141,9 +141,7 @@ def _in_levels(network: GraphNetwork, config: IntegerConfig) -> _Built:
 
 
 def _factored(network: GraphNetwork, share: float) -> _Built:
-    small = copy.deepcopy(network)
-    layers = list(dict.fromkeys(node.layer for node in network.program.nodes if node.op in WEIGHTED))
-    records = list(svd.apply(small, layers, Stats(), svd.SvdConfig(share=share, weighted=False)))
+    small, records = factor(network, Stats(), SvdConfig(share=share, weighted=False))
     if not any(isinstance(record, Change) for record in records):
         raise ConfigError("no layer has a rank that would save anything")
     return _Built(small)

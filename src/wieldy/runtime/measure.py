@@ -16,7 +16,7 @@ from wieldy.core.optional import need
 from wieldy.core.records import LayerTime, Timing
 from wieldy.graph.cost_table import CostTable
 from wieldy.kernels.native import native
-from wieldy.package.read import read
+from wieldy.package.read import Package, read
 from wieldy.runtime.costs import keep_table, kept_table
 from wieldy.runtime.engine import refuse_dynamic_threads
 from wieldy.runtime.integers import precision_words
@@ -62,6 +62,7 @@ def measure(
     Cost: about a second, and the time of `2 * rounds` blocks of 8 ms or one call.
     """
     tier = tier or current_tier()
+    precisions = [_precision(subject, tier) for subject in (original, small)]
     task = _timing_task("compare", (original, small), threads, batch, rounds)
     key = task | {"sides": [_identity(original), _identity(small)], "tier": tier}
     found = (ledger or Ledger(None)).remember("timing", key, lambda: _timed(task, tier))
@@ -70,8 +71,8 @@ def measure(
         rounds=rounds,
         threads=task["threads"],
         tier=tier,
-        original_precision=_precision(original, tier),
-        small_precision=_precision(small, tier),
+        original_precision=precisions[0],
+        small_precision=precisions[1],
     )
 
 
@@ -91,6 +92,7 @@ def measure_beside(
     Cost: as `measure` for each pair, but `small` is compiled once.
     """
     tier = tier or current_tier()
+    *of_others, of_small = [_precision(subject, tier) for subject in (*others, small)]
     task = _timing_task("beside", (*others, small), threads, batch, rounds)
     return [
         Timing(
@@ -99,11 +101,11 @@ def measure_beside(
             threads=task["threads"],
             batch=batch,
             tier=tier,
-            original_precision=_precision(other, tier),
-            small_precision=_precision(small, tier),
+            original_precision=of_other,
+            small_precision=of_small,
             cpu=cpu_name(),
         )
-        for other, found in zip(others, _ask(task, tier)["pairs"], strict=True)
+        for of_other, found in zip(of_others, _ask(task, tier)["pairs"], strict=True)
     ]
 
 
@@ -127,6 +129,8 @@ def layer_times(
     All run in turns in one process. The counters themselves cost time, so a sum is somewhat above the
     network's own figure.
     """
+    for subject in subjects:
+        _opened(subject)
     task = {"task": "layers", "sides": list(map(_side, subjects)), "threads": threads, "batch": batch}
     key = task | {"sides": list(map(_identity, subjects)), "tier": tier}
     found = (ledger or Ledger(None)).remember("layers", key, lambda: _ask(task, tier))
@@ -166,18 +170,20 @@ def _identity(subject: Subject) -> list[str]:
     return [*map(digest.of_file, files), subject.precision]
 
 
-def _side(subject: Subject) -> dict[str, str]:
+def _opened(subject: Subject) -> Package | None:
+    """Return a package, so that a bad one is refused here and now and not after waiting for the machine."""
     if not subject.path.is_file():
         raise NotAPackageError(f"{subject.path}: is no file. Check the path.")
-    if subject.path.suffix != ".xml":
-        read(subject.path)  # refused here and now, not after waiting for the machine
+    return None if subject.path.suffix == ".xml" else read(subject.path)
+
+
+def _side(subject: Subject) -> dict[str, str]:
     return {"path": str(subject.path.resolve()), "precision": subject.precision}
 
 
 def _precision(subject: Subject, tier: str) -> str:
-    if subject.path.suffix == ".xml":
-        return subject.precision
-    return precision_words(read(subject.path), tier, subject.precision)
+    package = _opened(subject)
+    return precision_words(package, tier, subject.precision) if package else subject.precision
 
 
 def _whole(name: str, value: int) -> int:

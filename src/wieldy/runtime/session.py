@@ -144,16 +144,17 @@ def open(
         cap_process(tier)
     tier = tier or current_tier()
     check_precision(precision, tier)
-    say_unmeasured(package, tier)
-    return Session(package, threads=threads, batch=batch, precision=precision)
+    session = Session(package, threads=threads, batch=batch, precision=precision)
+    _say_unmeasured(session, tier)
+    return session
 
 
-def say_unmeasured(package: Package, tier: str) -> None:
+def _say_unmeasured(session: Session, tier: str) -> None:
     """Warn, in one line, where a package's speed was measured on other tiers than this one."""
-    tiers = package.manifest.tiers
+    package, tiers = session.package, session.package.manifest.tiers
     if not tiers or tier in tiers:
         return
-    exact = len(stored_integers(package)) - len(integers_of(package, tier))
+    exact = len(stored_integers(package)) - len(session._integers)
     why = f", and {exact} int8 layers run in float32, since their products could saturate" if exact else ""
     warnings.warn(
         f"{package.path.name}: its speed was measured on {', '.join(tiers)} and not on {tier}{why}. "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from wieldy.core import digest
 from wieldy.core.data import Arrays, Data
 from wieldy.core.errors import DigestError
-from wieldy.zoo.data.published import Published
+from wieldy.zoo.data.published import Published, normalised
 
 CLASSES = (
     "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -38,7 +38,7 @@ CONTENT_SHA256 = {  # of the unpacked files
 
 def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Map (n, 28, 28) bytes to (n, 1, 28, 28) float32 of mean 0 and deviation 1 over the training set."""
-    return ((pixels.astype(np.float32) / 255 - MEAN) / STD)[:, None].astype(np.float32)
+    return normalised(pixels, MEAN, STD)
 
 
 def embedded() -> Data:
@@ -71,9 +71,7 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
         DependencyError: pooch, which downloads, is not installed.
     """
-    pixels, labels, test_pixels, test_labels = _published().arrays(
-        Path(folder) if folder else None, download=download
-    )
+    pixels, labels, test_pixels, test_labels = _published().arrays(folder, download=download)
     images, targets = normalise(pixels), labels.astype(np.int64)
     held_out = _subset()["validate_index"].astype(np.intp)
     kept = np.setdiff1d(np.arange(len(images)), held_out)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.core.data import Data
-from wieldy.zoo.data.published import Published
+from wieldy.zoo.data.published import Published, normalised
 
 CLASSES = tuple("0123456789")
 MEAN, STD = 0.1307, 0.3081  # of the 60,000 training pictures, scaled to [0, 1]
@@ -28,7 +28,7 @@ CONTENT_SHA256 = {  # of the unpacked files
 
 def normalise(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Map (n, 28, 28) bytes to (n, 1, 28, 28) float32 of mean 0 and deviation 1 over the training set."""
-    return ((pixels.astype(np.float32) / 255 - MEAN) / STD)[:, None].astype(np.float32)
+    return normalised(pixels, MEAN, STD)
 
 
 def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
@@ -41,11 +41,8 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
         DependencyError: pooch, which downloads, is not installed.
     """
-    hint = "Unpack a copy there"
-    published = Published("MNIST", PUBLISHER, CONTENT_SHA256, SYSTEM, hint)
-    images, labels, test_images, test_labels = published.arrays(
-        Path(folder) if folder else None, download=download
-    )
+    published = Published("MNIST", PUBLISHER, CONTENT_SHA256, SYSTEM, hint="Unpack a copy there")
+    images, labels, test_images, test_labels = published.arrays(folder, download=download)
     inputs, targets = normalise(images), labels.astype(np.int64)
     return Data(
         (inputs[:-VALIDATE], targets[:-VALIDATE]),

@@ -15,6 +15,16 @@ from wieldy.zoo.data.idx import read_idx
 PARTS = ("train", "t10k")
 
 
+def normalised(pixels: NDArray[np.uint8], mean: float, std: float) -> NDArray[np.float32]:
+    """Map (n, h, w) bytes to (n, 1, h, w) float32: scaled to [0, 1], then (x - mean) / std.
+
+    Example:
+        >>> normalised(np.array([[[0, 255]]], np.uint8), 0.5, 0.5).tolist()
+        [[[[-1.0, 1.0]]]]
+    """
+    return ((pixels.astype(np.float32) / 255 - mean) / std)[:, None].astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Published:
     """A set as its publisher has it.
@@ -33,14 +43,14 @@ class Published:
     system: Path
     hint: str
 
-    def arrays(self, folder: Path | None, *, download: bool) -> tuple[NDArray[np.uint8], ...]:
+    def arrays(self, folder: str | Path | None, *, download: bool) -> tuple[NDArray[np.uint8], ...]:
         """Return training images and labels, test images and labels, as bytes.
 
         Raises:
             DataError: the files are nowhere, cannot be downloaded, or do not hold what was published.
             DependencyError: pooch, which downloads, is not installed.
         """
-        found = self._located(folder, download=download)
+        found = self._located(Path(folder) if folder else None, download=download)
         names = [f"{part}-{kind}-ubyte.gz" for part in PARTS for kind in ("images-idx3", "labels-idx1")]
         return tuple(read_idx(found / name, self.sha256[name]) for name in names)
 
