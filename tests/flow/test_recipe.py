@@ -1,12 +1,14 @@
 """A recipe says what it means or is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wieldy.core.errors import ConfigError
-from wieldy.flow.recipe import call, load_data, load_model, read_recipe
+from wieldy.flow.recipe import Recipe, call, load_data, load_model, read_recipe
 from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.quantize.integer import IntegerConfig
 
 GOOD = "model: net.py:make\ndata: optical-digits\nbudget: {latency: 50%}\n"
 
@@ -92,3 +94,15 @@ def test_data_must_be_data_or_a_known_name(tmp_path: Path) -> None:
 def test_call_needs_a_file_before_the_colon(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"file\.py:function"):
         call(":make", tmp_path)
+
+
+@pytest.mark.parametrize(("tier", "bits"), [("avx2", 7), ("avx2_vnni", 8)])
+def test_eight_bits_follow_the_tier_unless_a_recipe_says_otherwise(tier: str, bits: int) -> None:
+    given: dict[str, Any] = {"model": "net.py:make", "data": "mnist", "budget": {"latency": "50%"}, "seed": 4}
+    assert Recipe(**given).quantize_value(tier) is None
+    plain = Recipe(**given, quantize=True).quantize_value(tier)
+    assert plain == IntegerConfig(weight_bits=bits, seed=4)
+    settings = {"weight_bits": 8, "keep": ["fc"]}
+    assert Recipe(**given, quantize=settings).quantize_value(tier) == IntegerConfig(keep=("fc",), seed=4)
+    with pytest.raises(ConfigError, match=r"quantize has no key 'rangs'\. Did you mean 'ranges'"):
+        Recipe(**given, quantize={"rangs": "minmax"}).quantize_value(tier)

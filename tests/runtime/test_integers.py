@@ -14,7 +14,15 @@ from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
 from wieldy.package.save import save
 from wieldy.runtime.engine import compile_model
-from wieldy.runtime.integers import LEVELS, executed_precisions, integers_of, may_saturate, stored_integers
+from wieldy.runtime.integers import (
+    LEVELS,
+    SATURATING,
+    executed_precisions,
+    integers_of,
+    may_saturate,
+    precision_words,
+    stored_integers,
+)
 from wieldy.runtime.lower import lower
 from wieldy.runtime.session import open as open_package
 from wieldy.runtime.tier import current_tier
@@ -114,6 +122,32 @@ def test_weights_that_saturate_come_out_wrong_unless_they_run_as_floats(tmp_path
         assert fires == (["0.weight"] if bits == 8 else [])
         found = open_package(path, threads=1)(x.numpy())
         assert networks.relative_error(found, model(x)) < 0.02
+
+
+def test_a_timing_says_how_many_layers_are_multiplied_as_whole_numbers(packages):
+    paths, _, _ = packages
+    seven, eight = (read(paths[bits][0]) for bits in (7, 8))
+    count, safe = len(stored_integers(eight)), len(integers_of(eight, "avx2"))
+    assert precision_words(eight, "avx512_vnni", "f32") == "int8, rest f32"
+    assert precision_words(seven, "avx2", "bf16") == "int8, rest bf16"
+    assert precision_words(eight, "avx2", "f32").startswith(f"f32, int8 in {safe} of {count} int8 layers")
+
+
+def test_opening_where_the_speed_was_not_measured_warns_in_one_line(packages, tmp_path):
+    _, small = packages[0][8]
+    elsewhere = save(small, tmp_path / "elsewhere.wieldy", tiers=("another",))
+    with pytest.warns(
+        UserWarning, match=r"elsewhere\.wieldy: its speed was measured on another and not on"
+    ) as seen:
+        open_package(elsewhere, threads=1)
+    assert len(seen) == 1
+    assert "\n" not in str(seen[0].message)
+    assert seen[0].filename == __file__
+    saturating = current_tier() in SATURATING
+    assert ("could saturate" in str(seen[0].message)) == saturating
+    open_package(
+        save(small, tmp_path / "here.wieldy", tiers=(current_tier(),)), threads=1
+    )  # would be an error
 
 
 def test_a_single_input_is_no_pair():
