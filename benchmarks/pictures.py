@@ -15,17 +15,8 @@ STD = np.float32([0.229, 0.224, 0.225])[:, None, None]
 SIDE = 224
 NOT_THE_CLASS = ("mouse", "bow", "ram", "drake")  # stamps whose names mean another thing in ImageNet
 UNLABELLED = (
-    "astronaut",
-    "brick",
-    "chelsea",
-    "coffee",
-    "grass",
-    "gravel",
-    "hubble",
-    "motorcycle",
-    "retina",
-    "rocket",
-)
+    "astronaut", "brick", "chelsea", "coffee", "grass", "gravel", "hubble", "motorcycle", "retina", "rocket",
+)  # fmt: skip
 Pictures = NDArray[np.float32]
 
 
@@ -34,25 +25,22 @@ def labelled_pictures() -> tuple[Pictures, NDArray[np.int64]]:
     files = sorted(wheel("foolbox==3.3.4").rglob("imagenet_*.jpg"))
     pairs = [(Image.open(path), int(path.stem.split("_")[2])) for path in files]
     pairs += [(_on_white(path), label) for path, label in _stamps()]
-    return np.stack([_normal(_square(picture)) for picture, _ in pairs]), np.array(
-        [label for _, label in pairs]
-    )
+    inputs = np.stack([_normal(_square(picture)) for picture, _ in pairs])
+    return inputs, np.array([label for _, label in pairs])
 
 
-def crops(count: int, *, held_out: bool, seed: int = 0) -> Pictures:
+def crops(count: int, *, held_out: bool) -> Pictures:
     """Return random crops of unlabelled photos; those `held_out` come from other photos than the rest."""
     pictures = list(_photos())[1 if held_out else 0 :: 2]
-    rng = np.random.default_rng([seed, held_out])
+    rng = np.random.default_rng([0, held_out])
     return np.stack([_normal(_crop(pictures[i % len(pictures)], rng)) for i in range(count)])
 
 
 def _photos() -> Iterator[Image.Image]:
     folder = wheel("scikit-image==0.26.0")
-    paths = [
-        p
-        for p in sorted(folder.rglob("data/*"))
-        if p.stem.startswith(UNLABELLED) and p.suffix in (".png", ".jpg")
-    ]
+    kinds = (".png", ".jpg")
+    files = sorted(folder.rglob("data/*"))
+    paths = [path for path in files if path.stem.startswith(UNLABELLED) and path.suffix in kinds]
     paths += sorted(deb("mate-backgrounds=1.26.0-1").rglob("nature/*.jpg"))
     for path in paths:
         yield _shorter(Image.open(path).convert("RGB"), 512)

@@ -21,8 +21,21 @@ from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-INT8_FORMS = {"f32": "float32", "int8": "8 bits", "int7": "7 bits", "nncf": "NNCF, 8 bits", "bf16": "bf16"}
-INT8_TIMES = ("int8", "over_nncf", "bf16", "int8_package")
+INT8_FORMS = {
+    "f32": "float32", "int8": "8 bits", "int7": "7 bits", "nncf": "NNCF, 8 bits", "bf16": "bf16",
+    "int8_in_f32": "the levels of 8 bits in float32",
+}  # fmt: skip
+INT8_TIMES = {
+    "int8": "over float32", "over_nncf": "over NNCF's", "bf16": "bf16 over float32",
+    "int8_package": "8 bits over float32",
+}  # fmt: skip
+INT8_HEADER = [
+    "network, judged on",
+    "form",
+    "right, or as float32",
+    "points lost",
+    "NNCF's minus this, points",
+]
 SHARES = ("parameters_ratio", "before_recovery", "after_recovery")
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -243,43 +256,30 @@ def int8() -> str:
     parts = []
     for path in sorted(RESULTS.glob("int8-*.json")):
         measured = json.loads(path.read_text(encoding="utf-8"))
+        tier = path.stem.removeprefix("int8-")
         quality, times = [], []
         for name, found in measured["subjects"].items():
-            for kind, judged in found["quality"].items():
-                quality += _int8_quality(f"{name}, {kind}", judged)
-            same = found.get("same_on_avx2")
-            for tier, row in found["times"].items():
-                times.append([name, tier, *(_ratio(row.get(key)) for key in INT8_TIMES)])
-            if same:
-                text = f"8 bits, the same on avx2 as on {path.stem[5:]}"
-                quality.append([f"{name}", text, _share(same), "", ""])
-        header = [
-            "network, judged on",
-            "form",
-            "right, or as float32",
-            "points lost",
-            "NNCF's minus this, points",
+            quality += _int8_quality(name, found, tier)
+            for measured_on, row in found["times"].items():
+                times.append([name, measured_on, *(_ratio(row.get(key)) for key in INT8_TIMES)])
+        parts += [
+            f"### {measured['environment']['cpu']}, {tier}\n",
+            table(INT8_HEADER, quality),
+            table(["network", "tier", *INT8_TIMES.values()], times),
         ]
-        parts += [f"### {measured['environment']['cpu']}, {path.stem[5:]}\n", table(header, quality)]
-        header = [
-            "network",
-            "tier",
-            "over float32",
-            "over NNCF's",
-            "bf16 over float32",
-            "8 bits over float32",
-        ]
-        parts.append(table(header, times))
     return "\n".join(parts) or "not measured yet\n"
 
 
-def _int8_quality(name: str, judged: dict[str, Any]) -> list[list[str]]:
+def _int8_quality(name: str, found: dict[str, Any], tier: str) -> list[list[str]]:
     rows = []
-    for form, text in INT8_FORMS.items():
-        if form in judged:
+    for kind, judged in found["quality"].items():
+        for form in (form for form in INT8_FORMS if form in judged):
             row = judged[form]
             points = [_points(row[key]) for key in ("drop_points", "nncf_minus_this_points")]
-            rows.append([f"{name} ({judged['examples']:,})", text, _share(row["share"]), *points])
+            judges = f"{name}, {kind} ({judged['examples']:,})"
+            rows.append([judges, INT8_FORMS[form], _share(row["share"]), *points])
+    for form, same in found["same_on_avx2"].items():
+        rows.append([name, f"{INT8_FORMS[form]}, the same on avx2 as on {tier}", _share(same), "", ""])
     return rows
 
 
