@@ -38,7 +38,7 @@ def interval(value: float, half: float) -> Interval:
 
 
 def timing(ratio: float, half: float = 0.008, original_ms: float = 0.6214, **fields: Any) -> Timing:
-    known: dict[str, Any] = {"rounds": 40, "threads": 2, "batch": 1, "tier": "avx512", "cpu": CPU}
+    known: dict[str, Any] = {"rounds": 20, "threads": 2, "batch": 1, "tier": "avx512", "cpu": CPU}
     known |= {"small_ms": original_ms * ratio * 1.003} | fields
     return Timing(ratio=interval(ratio, half), original_ms=original_ms, **known)
 

@@ -17,7 +17,7 @@ from wieldy.runtime.lower import lower
 from wieldy.runtime.measure import Subject, layer_times, measure, measure_beside
 from wieldy.runtime.tier import CAP, available_tiers, cpu_name, current_tier, has_bf16
 
-QUICK = {"threads": 1, "batch": 16, "rounds": 10}
+QUICK = {"threads": 1, "batch": 16, "rounds": 5}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,7 +74,7 @@ def test_a_package_is_as_fast_as_itself(wide):
 
 def test_a_figure_names_all_that_it_depends_on(against_itself):
     timing, _ = against_itself
-    assert (timing.threads, timing.batch, timing.rounds) == (1, 16, 10)
+    assert (timing.threads, timing.batch, timing.rounds) == (1, 16, 5)
     assert (timing.tier, timing.cpu) == (current_tier(), cpu_name())
     assert (timing.original_precision, timing.small_precision) == ("f32", "f32")
     assert timing.original_ms > 0
@@ -89,13 +89,13 @@ def test_a_narrow_network_is_faster_and_the_ratio_is_new_over_old(wide, narrow):
 def test_one_file_beside_several_others_is_timed_against_each(wide, narrow):
     for _ in range(4):
         pair = measure_beside(
-            [Subject(wide), Subject(narrow)], Subject(narrow), threads=1, batch=16, rounds=10
+            [Subject(wide), Subject(narrow)], Subject(narrow), threads=1, batch=16, rounds=5
         )
         if abs(pair[1].ratio.value - 1) < 0.1:
             break
     assert pair[0].ratio.value < 0.6
     assert pair[1].ratio.value == pytest.approx(1, abs=0.1)
-    assert all((timing.threads, timing.batch, timing.rounds) == (1, 16, 10) for timing in pair)
+    assert all((timing.threads, timing.batch, timing.rounds) == (1, 16, 5) for timing in pair)
     assert all((timing.tier, timing.cpu) == (current_tier(), cpu_name()) for timing in pair)
 
 

@@ -122,16 +122,40 @@ def clock(monkeypatch):
     return made
 
 
-def test_sides_take_turns_in_going_first(clock):
+def test_in_a_round_each_side_follows_itself_once_and_the_other_once(clock):
     times = time_pairs(clock.run("a", 0.5), clock.run("b", 1.0), 4)
-    assert "".join(clock.calls[-8:]) == "abba" * 2
+    assert "".join(clock.calls[-16:]) == "abba" * 4
     np.testing.assert_allclose(times, [[500, 1000]] * 4)
+
+
+def test_a_side_that_is_slow_after_the_other_gets_no_worse_ratio_by_its_place(clock):
+    """Two equal sides, each of which takes half as long again where the other's memory is in the caches."""
+    last = ""
+
+    def run(name):
+        def call():
+            nonlocal last
+            clock.now += 1.0 if last == name else 1.5
+            last = name
+
+        return call
+
+    for first, second in ("ab", "ba"):
+        times = time_pairs(run(first), run(second), 10)
+        assert paired_ratio(times[1:]).value == pytest.approx(1)
+
+
+def test_a_machine_that_slows_down_evenly_leaves_equal_sides_equal(clock):
+    def run():
+        clock.now += 1.0 + 0.01 * clock.now
+
+    assert paired_ratio(time_pairs(run, run, 10)).value == pytest.approx(1, abs=1e-3)
 
 
 def test_a_quick_run_is_repeated_until_its_block_is_long_enough(clock):
     each = 0.0005
     times = time_pairs(clock.run("a", each), clock.run("b", 1.0), 1)
-    assert clock.calls[-17:] == ["a"] * 16 + ["b"]
+    assert clock.calls[-34:] == ["a"] * 16 + ["b"] * 2 + ["a"] * 16
     assert 16 * each == timing.BLOCK_SECONDS
     np.testing.assert_allclose(times, [[0.5, 1000]])
 

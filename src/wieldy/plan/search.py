@@ -26,7 +26,7 @@ STEPS_NEAR = 4  # for each other multiple, around what the first one found
 NEAR = 0.24  # how far: rounding up to a larger multiple takes a larger share to the same time
 MULTIPLES = (16, 8, 1)  # channels that vector registers take at once, and any number
 HEADROOM = 0.015  # aimed below the goal: paired medians repeat to 1.4 % in 19 of 20 cases
-SEARCH_ROUNDS = 40
+SEARCH_ROUNDS = 20
 LARGEST_SHARE = 0.98
 
 

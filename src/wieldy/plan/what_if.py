@@ -42,7 +42,7 @@ SPARSITIES = (0.5, 0.75, 0.9, 0.95)
 SHARES = (0.5, 0.25)  # of a weight's numbers that its two factors may have
 BLOCKS = (1, 8)
 MULTIPLE = 16
-ROUNDS = 20
+ROUNDS = 10
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def measure(
         batch: default: 1, or where `original` takes less than 0.4 ms, the smallest power of two at
             which it takes 2 ms.
         tier: cap the instruction set, e.g. "avx2"; default: what this process uses.
-        rounds: how often both are run in turns.
+        rounds: how often both are run in turns, as A B B A.
         ledger: a figure that it holds is read back instead of being measured again.
 
     Raises:
@@ -59,7 +59,7 @@ def measure(
         TierError: this CPU lacks the tier, or the tier a precision.
         ConfigError: threads, batch or rounds out of range, or OMP_DYNAMIC set.
 
-    Cost: about a second, and the time of `2 * rounds` blocks of 8 ms or one call.
+    Cost: about a second, and the time of `4 * rounds` blocks of 8 ms or one call.
     """
     tier = tier or current_tier()
     precisions = [_precision(subject, tier) for subject in (original, small)]
