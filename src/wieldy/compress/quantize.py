@@ -1,24 +1,33 @@
-"""Eight bits after training: norms folded, ranges measured on a few examples, layers rounded."""
+"""Eight bits after training: norms folded, ranges measured on a few examples, layers rounded.
+
+Three ways to choose ranges are tried, and what leaves the outputs nearest on the examples is kept.
+"""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from wieldy.core import lock
 from wieldy.core.data import Data, count, each, part
 from wieldy.core.errors import ConfigError
-from wieldy.core.progress import Progress
+from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork, need_traced
-from wieldy.methods.quantize.integer import NAME, IntegerConfig, apply, prepare
+from wieldy.methods.quantize.integer import NAME, IntegerConfig, Ranges, apply, prepare
 from wieldy.runtime.inputs import random_inputs
 from wieldy.stats.collect import Stats
+from wieldy.stats.modes import evaluating
 from wieldy.stats.ranges import collect_ranges
 
 EXAMPLES, BATCH = 300, 50
 ROUGH_EXAMPLES = 8  # levels must be there, not good
+TRIED: tuple[Ranges, ...] = ("error", "squares", "minmax")
 Inputs = tuple[NDArray[np.generic], ...]
+Records = tuple[Change | Refused, ...]
 
 
 def quantize(
@@ -27,19 +36,20 @@ def quantize(
     config: IntegerConfig | None = None,
     *,
     progress: Progress | None = None,
-) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
+) -> tuple[GraphNetwork, Records]:
     """Return a network whose convolutions and linear layers compute in eight bits, and what became of each.
 
     Args:
         network: traced and trained; not altered.
         calibration: data, of whose training set 300 examples are read, or batches of inputs, each a tuple.
-        config: how ranges are chosen, and which layers stay in float32.
+        config: how ranges are chosen (where it does not say, what leaves the outputs nearest is), and which
+            layers stay in float32.
 
     Raises:
         ConfigError: `config.keep` names no layer with weights.
         DataError: no examples, or a value is NaN or infinite on them.
 
-    Cost: two forward passes over the examples; a copy of the weights.
+    Cost: two forward passes over the examples, and four more where ranges are tried; copies of the weights.
     """
     small = copy.deepcopy(need_traced(network, "quantize"))
     layers = small.program.weighted_layers()
@@ -54,9 +64,53 @@ def quantize(
     scope = [layer for layer in layers if layer not in keep]
     batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
     ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
-    records = tuple(apply(small, scope, Stats(ranges=ranges), config))
+    small, records = _rounded(small, scope, Stats(ranges=ranges), config, batches, progress or Silent())
     kept = (Refused(layer=layer, method=NAME, reason="it is to stay in float32") for layer in keep)
     return small, (*records, *kept)
+
+
+def _rounded(
+    prepared: GraphNetwork,
+    scope: Sequence[str],
+    stats: Stats,
+    config: IntegerConfig,
+    batches: Sequence[Inputs],
+    progress: Progress,
+) -> tuple[GraphNetwork, Records]:
+    """Round as the settings say, or in each way that is tried, and keep what leaves the outputs nearest."""
+    if config.ranges is not None:
+        return prepared, tuple(apply(prepared, scope, stats, config))
+    tried = []
+    for ranges in TRIED:
+        small = copy.deepcopy(prepared)
+        tried.append((small, tuple(apply(small, scope, stats, config.model_copy(update={"ranges": ranges})))))
+    lost = _lost(prepared, [small for small, _ in tried], batches, progress)
+    return tried[int(np.argmin(lost))]
+
+
+def _lost(
+    network: GraphNetwork, others: Sequence[GraphNetwork], batches: Sequence[Inputs], progress: Progress
+) -> NDArray[np.float64]:
+    """Return, for each other network, the mean over outputs of |a - b|^2 / |b|^2, over all examples."""
+    lost: Any = 0.0
+    squares: Any = 0.0
+    with lock.working(), torch.no_grad(), progress.task("trying ranges", len(batches)) as task:
+        for batch in batches:
+            given = [torch.from_numpy(np.ascontiguousarray(rows)) for rows in batch]
+            wanted = _outputs(network, given)
+            found = [_outputs(other, given) for other in others]
+            squares += np.array([float(value.square().sum()) for value in wanted])
+            lost += np.array(
+                [[float((a - b).square().sum()) for a, b in zip(side, wanted, strict=True)] for side in found]
+            )
+            task.advance(1)
+    return np.asarray((lost / np.maximum(squares, np.finfo(np.float64).tiny)).mean(axis=1))
+
+
+def _outputs(network: GraphNetwork, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    with evaluating(network):
+        outputs = network(*given)
+    return [value.double() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
 
 def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwork:
@@ -65,7 +119,8 @@ def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwo
     Raises:
         ConfigError: no layer can compute in eight bits.
     """
-    small, records = quantize(network, [random_inputs(network.program, ROUGH_EXAMPLES)], config)
+    rough = config.model_copy(update={"ranges": "minmax"})
+    small, records = quantize(network, [random_inputs(network.program, ROUGH_EXAMPLES)], rough)
     if not any(isinstance(record, Change) for record in records):
         raise ConfigError("quantize: no layer can compute in eight bits.")
     return small

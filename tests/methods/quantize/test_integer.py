@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wieldy.compress.load import load
-from wieldy.compress.quantize import quantize
+from wieldy.compress.quantize import TRIED, quantize
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.formats import FORMATS
 from wieldy.graph.ops import FAKE_QUANTIZE
 from wieldy.graph.trace import trace
 from wieldy.methods.quantize.integer import (
-    EXPONENT,
+    EXPONENTS,
     IntegerConfig,
     affine_levels,
     apply,
@@ -92,20 +92,21 @@ def ranged(numbers: np.ndarray) -> ValueRange:
     return ValueRange(least, largest, counts, np.zeros(1), 1)
 
 
-def true_error(numbers: np.ndarray, ends: tuple[float, float]) -> float:
+def true_error(numbers: np.ndarray, ends: tuple[float, float], kind: str) -> float:
     levels = affine_levels(*ends)
     level = np.clip(np.rint(numbers / levels.scale) + levels.zero_point, levels.least, levels.largest)
-    return float((np.abs(levels.scale * (level - levels.zero_point) - numbers) ** EXPONENT).mean())
+    return float((np.abs(levels.scale * (level - levels.zero_point) - numbers) ** EXPONENTS[kind]).mean())
 
 
-def test_the_range_of_least_error_beats_the_full_one_where_a_number_lies_far_out() -> None:
+@pytest.mark.parametrize("kind", EXPONENTS)
+def test_the_range_of_least_error_beats_the_full_one_where_a_number_lies_far_out(kind: str) -> None:
     numbers = np.random.default_rng(0).normal(size=20_000)
     numbers[0] = 40.0
     known = ranged(numbers)
-    full, best = (chosen_range(known, IntegerConfig(ranges=kind)) for kind in ("minmax", "error"))
+    full, best = (chosen_range(known, IntegerConfig(ranges=ranges)) for ranges in ("minmax", kind))
     assert full == (known.least, known.largest)
     assert best[1] < full[1]
-    assert true_error(numbers, best) < true_error(numbers, full)
+    assert true_error(numbers, best, kind) < true_error(numbers, full, kind)
 
 
 def test_a_percentile_leaves_out_what_lies_beyond_it() -> None:
@@ -120,13 +121,14 @@ def test_a_range_of_no_width_keeps_its_ends() -> None:
     assert affine_levels(0.0, 0.0).scale == 1.0
 
 
-def test_the_histogram_s_error_is_that_of_its_numbers() -> None:
+@pytest.mark.parametrize("kind", EXPONENTS)
+def test_the_histogram_s_error_is_that_of_its_numbers(kind: str) -> None:
     numbers = np.random.default_rng(0).normal(size=50_000)
     known = ranged(numbers)
     centres = (known.edges[:-1] + known.edges[1:]) / 2
     levels = affine_levels(-2.0, 2.0)
-    found = histogram_error(known.counts, centres, levels) / len(numbers)
-    assert found == pytest.approx(true_error(numbers, (-2.0, 2.0)), rel=0.02)
+    found = histogram_error(known.counts, centres, levels, EXPONENTS[kind]) / len(numbers)
+    assert found == pytest.approx(true_error(numbers, (-2.0, 2.0), kind), rel=0.02)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -157,6 +159,27 @@ def test_a_quantized_network_computes_nearly_the_same_in_torch_and_as_a_package(
     found = open_package(path, threads=1)(x.numpy())
     assert networks.relative_error(found, small(x)) < 0.05  # a number between two levels may go either way
     assert torch.equal(load(path)(x), small(x))
+
+
+@pytest.mark.parametrize(("weight", "best"), [(0.0, "error"), (30.0, "minmax")])
+def test_ranges_that_are_not_named_are_those_that_leave_the_outputs_nearest(weight: float, best: str) -> None:
+    """The first input has a few numbers far out: they count for nothing, or for nearly everything."""
+    torch.manual_seed(0)
+    layer = nn.Linear(8, 4)
+    with torch.no_grad():
+        layer.weight[:, 0] *= weight
+    network = trace(layer, torch.zeros(1, 8))
+    x = np.random.default_rng(0).standard_normal((4000, 8), np.float32)
+    x[::2000, 0] = 60.0
+    wanted = network(torch.from_numpy(x)).detach()
+
+    def lost(config: IntegerConfig) -> float:
+        small, _ = quantize(network, [(x[:2000],), (x[2000:],)], config)
+        return float((small(torch.from_numpy(x)) - wanted).detach().square().sum() / wanted.square().sum())
+
+    named = {kind: lost(IntegerConfig(ranges=kind)) for kind in TRIED}
+    assert min(named, key=named.__getitem__) == best
+    assert max(named.values()) > 2 * named[best] == 2 * lost(IntegerConfig())
 
 
 def test_the_network_that_was_given_stays_as_it_was() -> None:
