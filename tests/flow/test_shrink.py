@@ -11,6 +11,7 @@ from torch import nn
 
 import wieldy
 import wieldy.core.data
+from wieldy.cli.show import record_lines
 from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
@@ -241,6 +242,8 @@ def test_a_network_that_yields_no_classes_goes_through_a_whole_run(name: str, tm
     assert len(claims) == 3
     assert "every output within" in claims[1]
     assert metric.name in record.reasons[1]
+    said = [line for line in record_lines(record) if "every output within" in line]
+    assert said[0].count("cosine") == (2 if "two" in name else 1)
     found = wieldy.open(path)(*(array[:5] for array in x))
     assert len(found if isinstance(found, tuple) else (found,)) == (2 if "two" in name else 1)
     page = (tmp_path / "report.html").read_text()

@@ -65,9 +65,17 @@ def _figures(item: Evidence) -> str:
         return f": {counts}, p = {numbers['p_value']:.3g}"
     if "worse" in numbers:
         return f": worse are {', '.join(numbers['worse'])}" if numbers["worse"] else ""
+    if "outputs" in numbers:
+        return ": " + "; ".join(map(_distance, numbers["outputs"]))
     if "largest_relative" in numbers:
         return f": {numbers['largest_relative']:.1e} at most"
     return f": {numbers['original']:.4f} -> {numbers['package']:.4f}"
+
+
+def _distance(output: dict[str, Any]) -> str:
+    """Say how far one output is from the original's, at the median and at worst."""
+    (median, _, worst), (cosine, _, least) = output["error"], output["cosine"]
+    return f"{output['output']} {median:.1%} off ({worst:.1%} at worst), cosine {cosine:.4f} ({least:.4f})"
 
 
 def record_lines(record: RunRecord) -> list[str]:

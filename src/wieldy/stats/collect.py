@@ -72,7 +72,7 @@ def collect(
     if loss_from is None:
         raise ConfigError(
             f"collect: the metric {data.metric.name!r} has no loss whose gradients could be taken. Give it "
-            "one: Metric(..., loss=...)."
+            "one: Metric(..., loss=...), or choose a method that needs none: method: {name: magnitude}."
         )
     seen, total = 0, min(examples, data.train.size)
     order = rng.generator(seed, "stats", "order")
