@@ -31,7 +31,8 @@ class Recipe(Frozen):
         model: `file.py:function`; the function takes nothing and returns a trained module.
         data: `file.py:function` that returns `wieldy.Data`, or the name of a built-in set.
         budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`.
-        method: `name` and the method's own settings.
+        method: `name` and the method's own settings; default: taylor where the metric has a loss, else
+            magnitude.
         recovery: training after removal.
         quantize: true for eight bits as the tier wants them, or settings of `integer` that differ from that.
         seed: of everything that is random.
@@ -41,7 +42,7 @@ class Recipe(Frozen):
     model: str
     data: str
     budget: dict[str, Any]
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "taylor"})
+    method: dict[str, Any] = Field(default_factory=dict)
     recovery: dict[str, Any] = Field(default_factory=dict)
     quantize: bool | dict[str, Any] = False
     seed: int = Field(default=0, ge=0)
@@ -56,8 +57,10 @@ class Recipe(Frozen):
             given |= parse_latency(str(given.pop("latency")))
         return built(Budget, given, "budget", ("latency",))
 
-    def method_value(self) -> MethodConfig:
-        """Return the method's config, with the recipe's seed unless it names its own."""
+    def method_value(self) -> MethodConfig | None:
+        """Return the method's config, with the recipe's seed unless it names its own; None: the default."""
+        if not self.method:
+            return None
         given = {"seed": self.seed} | self.method
         kind = by_name(str(given.pop("name", "")))
         return built(kind, given, "method")

@@ -8,7 +8,7 @@ from wieldy.core.data import Data
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
 from wieldy.flow.recipe import Recipe, load_data, load_model, read_recipe
-from wieldy.flow.shrink import execute
+from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.state import RECORD, Run, opened_ledger, prepared
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
@@ -74,7 +74,7 @@ def follow(
         folder=prepared(out),
         data=data,
         budget=recipe.budget_value(),
-        method=recipe.method_value(),
+        method=recipe.method_value() or default_method(data, recipe.seed),
         recovery=recipe.recovery_value(),
         quantize=recipe.quantize_value(recipe.tier or current_tier()),
         seed=recipe.seed,

@@ -12,13 +12,14 @@ from wieldy.compress.apply import account, apply_plan
 from wieldy.compress.quantize import quantize, quantize_roughly
 from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
-from wieldy.core.errors import ConfigError, ShapeError
+from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Plan
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.sparsify import zeros_account, zeros_plan
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
+from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import tensors
 from wieldy.graph.trace import trace
@@ -189,6 +190,8 @@ def planned(run: Run, network: GraphNetwork) -> Plan:
 def check_data(network: GraphNetwork, data: Data) -> None:
     """Refuse data that does not fit the network, before anything is written."""
     program = network.program
+    if not total_parameters(program):
+        raise ConfigError("shrink: the network has no weights, so there is nothing to make smaller.")
     output = program.shape(program.outputs[0])
     if data.metric.labels and (len(program.outputs) != 1 or len(output) != 2):
         raise ShapeError(
@@ -200,6 +203,19 @@ def check_data(network: GraphNetwork, data: Data) -> None:
     dtypes = [spec.dtype for spec in program.inputs.values()]
     for name in ("train", "validate", "test"):
         check_fit(getattr(data, name), shapes, int(output[-1] or 0), name, dtypes)
+    _check_finite(network, data)
+
+
+def _check_finite(network: GraphNetwork, data: Data) -> None:
+    with torch.no_grad():
+        found = network(*first_input(data))
+    values = found if isinstance(found, tuple) else (found,)
+    for name, value in zip(network.program.outputs, values, strict=True):
+        if not torch.isfinite(value).all():
+            raise DataError(
+                f"shrink: output {name!r} is NaN or infinite on the first training example. Check the "
+                "weights and how the inputs are scaled."
+            )
 
 
 def first_input(data: Data) -> tuple[Tensor, ...]:

@@ -124,7 +124,7 @@ def _argument(
     return value  # type: ignore[no-any-return]
 
 
-def _misfit(name: str, kind: str, value: Argument) -> str:
+def _misfit(name: str, kind: str, value: object) -> str:
     """Say why an argument is not of the kind that its operator takes."""
     if kind == "tensor" and value is None:
         return (
@@ -143,6 +143,8 @@ def _misfit(name: str, kind: str, value: Argument) -> str:
         )
     if kind == "none":
         return f"{name!r} must keep its default; got {value!r}. Leave it out."
+    if isinstance(value, complex):
+        return f"{name!r} is the complex number {value!r}; networks compute in float32. Leave that part out."
     return f"{name!r} must be of kind {kind}; got {value!r}."
 
 

@@ -283,9 +283,9 @@ class Reader:
         """Refuse what a program cannot say."""
         if op not in OPS.keys() | {INDEX} | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys():
             raise UnsupportedOpError(
-                f"{op}: this operator of {self._where(fx)} is not supported yet{source_line(fx)}. Supported "
-                f"are {', '.join(sorted(name.split('.')[1] for name in OPS))}. Replace it, or leave that "
-                "part out of the traced network."
+                f"{op}: this operator of {self._where(fx)} is not supported yet{source_line(fx)}. Replace "
+                "it, or leave that part out of the traced network. Supported are "
+                f"{', '.join(sorted(name.split('.')[1] for name in OPS))}."
             )
         if op in SEVERAL:
             return

@@ -1,11 +1,19 @@
 """From a user's module to a GraphNetwork, through torch.export."""
 
 import copy
+import io
+import logging
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from wieldy.core.errors import ShapeError, TraceError
 from wieldy.graph.attention import write_out_attention
@@ -13,6 +21,13 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.program import DTYPES
 from wieldy.graph.reader import Reader
 
+WRAPPERS = {  # classes, by name: some live in modules that are slow to import
+    "OptimizedModule": "the module that was handed to torch.compile",
+    "DataParallel": "its .module",
+    "DistributedDataParallel": "its .module",
+    "RecursiveScriptModule": "the Python module that was handed to torch.jit",
+    "TopLevelTracedModule": "the Python module that was handed to torch.jit",
+}
 FLAT_WEIGHTS = (
     "The tensor attributes .*_flat_weights"  # recurrent layers list their weights anew in each call
 )
@@ -43,8 +58,9 @@ def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwor
         ['aten.linear.default', 'aten.relu.default']
     """
     inputs = example if isinstance(example, tuple) else (example,)
+    _check_kind(model)
+    _check_weights(model)
     copied = _copied(model).eval()
-    _check_weights(copied)
     doubled = _doubled(copied, inputs)
     if isinstance(copied, GraphNetwork):
         return copied
@@ -57,15 +73,48 @@ def _copied(model: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(model)
     except Exception as error:  # noqa: BLE001 - the user's own parts may raise anything
+        known = "deepcopy protocol" in str(error)  # torch's own words for weights that are computed
+        reason = "some of its weights are computed on each call." if known else _first_line(error)
         raise TraceError(
-            f"{type(model).__name__}: cannot be copied: {_first_line(error)} Fold pruning masks and weight "
+            f"{type(model).__name__}: cannot be copied: {reason} Fold pruning masks and weight "
             "norms into the weights first (torch.nn.utils.prune.remove, remove_weight_norm), and keep no "
             "open files, locks or computed tensors in the network."
         ) from None
 
 
+def _check_kind(model: nn.Module) -> None:
+    """Refuse wrappers around a network, and parts whose weights are not there as plain numbers."""
+    name = type(model).__name__
+    for kind, way_out in WRAPPERS.items():
+        if name == kind:
+            raise TraceError(f"{name}: is a wrapper around a network. Hand in {way_out}.")
+    for path, module in model.named_modules():
+        where = f"{path or 'the network'} ({type(module).__name__})"
+        if parametrize.is_parametrized(module):
+            tensor = next(iter(module.parametrizations))
+            raise TraceError(
+                f"{where}: its {tensor} is computed by a parametrization on each call. Fold it first: "
+                f"torch.nn.utils.parametrize.remove_parametrizations(module, {tensor!r})."
+            )
+        if ".quantized" in type(module).__module__:
+            raise TraceError(
+                f"{where}: is quantized already. Hand in the network in float32, and let Wieldy round it."
+            )
+
+
 def _check_weights(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise TraceError(
+                f"{name}: has no values yet. Run the network once, so that its lazy layers know their sizes, "
+                "and train it."
+            )
+        if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+            found = tensor.device if tensor.layout == torch.strided else tensor.layout
+            raise TraceError(
+                f"{name}: weights must be dense and on the CPU; got {found}. Call model.cpu() or .to_dense() "
+                "first; a network on 'meta' has no values: load its checkpoint."
+            )
         if not tensor.is_floating_point():
             continue
         if tensor.dtype != torch.float32:
@@ -126,17 +175,37 @@ def _fixed_batch(model: nn.Module, error: Exception) -> TraceError:
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     batch = Dim("batch", min=1)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", FLAT_WEIGHTS, UserWarning)
+        with _quietly():
             return torch.export.export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
     except Exception as error:  # noqa: BLE001 - export raises errors of many kinds
         text = str(error)
         if "Constraints violated" in text or "specialized" in text:
             raise _fixed_batch(model, error) from None
         raise TraceError(
-            f"{type(model).__name__}: torch.export cannot follow it: {_first_line(error)} Branches on tensor "
-            "values, printing of values and calls into other libraries have to leave `forward`."
+            f"{type(model).__name__}: torch.export cannot follow it{_user_line(error)}: "
+            f"{_first_line(error)} Branches on tensor values, printing of values and calls into other libraries have to leave `forward`."
         ) from None
+
+
+def _user_line(error: Exception) -> str:
+    """Return where the innermost code is that is neither torch's nor ours."""
+    ours = (str(Path(torch.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    return f' (File "{frames[-1].filename}", line {frames[-1].lineno})' if frames else ""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch from printing whole graphs and hints beside our one sentence."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.filterwarnings("ignore", FLAT_WEIGHTS, UserWarning)
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:
