@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from wieldy.core.data import Data, Metric
 from wieldy.core.errors import ConfigError
 from wieldy.flow.recipe import Recipe, call, load_data, load_model, read_recipe
+from wieldy.flow.shrink import default_method
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.methods.registry import settings_of
 
 GOOD = "model: net.py:make\ndata: optical-digits\nbudget: {latency: 50%}\n"
 
@@ -17,6 +21,15 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"), [(None, "magnitude"), (lambda out, to: (out - to).sum(), "taylor")]
+)
+def test_without_a_method_importance_is_by_loss_where_there_is_one(loss: Any, name: str) -> None:
+    rows = np.zeros((20, 2), np.float32), np.zeros((20, 3), np.float32)
+    metric = Metric(name="distance", scores=lambda out, to: np.abs(out - to).mean(1), labels=False, loss=loss)
+    assert settings_of(default_method(Data(rows, metric=metric), 0))["name"] == name
 
 
 def test_a_minimal_recipe_is_read_with_its_defaults(tmp_path: Path) -> None:

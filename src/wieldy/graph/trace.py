@@ -183,7 +183,8 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
             raise _fixed_batch(model, error) from None
         raise TraceError(
             f"{type(model).__name__}: torch.export cannot follow it{_user_line(error)}: "
-            f"{_first_line(error)} Branches on tensor values, printing of values and calls into other libraries have to leave `forward`."
+            f"{_first_line(error)} Branches on tensor values, printing of values and calls into "
+            "other libraries have to leave `forward`."
         ) from None
 
 
