@@ -12,6 +12,7 @@ from torch import nn
 import wieldy
 import wieldy.core.data
 from wieldy.cli.show import record_lines
+from wieldy.compress.quantize import TRIED
 from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
@@ -100,6 +101,7 @@ def test_where_eight_bits_are_enough_no_channel_goes_and_nothing_is_trained(
     assert record.verdict == "met"
     assert [(item.layer, item.method) for item in record.changes] == [(i, "integer") for i in "037"]
     assert record.timing.small_precision == "int8, rest f32"
+    assert record.quantize["ranges"] in TRIED  # which of them was chosen
     assert "Eight bits" in (tmp_path / "report.html").read_text()
 
 

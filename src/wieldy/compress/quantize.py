@@ -51,6 +51,18 @@ def quantize(
 
     Cost: two forward passes over the examples, and four more where ranges are tried; copies of the weights.
     """
+    small, records, _ = quantize_with_settings(network, calibration, config, progress=progress)
+    return small, records
+
+
+def quantize_with_settings(
+    network: GraphNetwork,
+    calibration: Data | Iterable[Inputs],
+    config: IntegerConfig | None = None,
+    *,
+    progress: Progress | None = None,
+) -> tuple[GraphNetwork, Records, IntegerConfig]:
+    """Do what `quantize` does, and return the settings too, with the ranges that were chosen."""
     small = copy.deepcopy(need_traced(network, "quantize"))
     layers = small.program.weighted_layers()
     config = config or IntegerConfig()
@@ -64,9 +76,10 @@ def quantize(
     scope = [layer for layer in layers if layer not in keep]
     batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
     ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
-    small, records = _rounded(small, scope, Stats(ranges=ranges), config, batches, progress or Silent())
+    stats = Stats(ranges=ranges)
+    small, records, config = _rounded(small, scope, stats, config, batches, progress or Silent())
     kept = (Refused(layer=layer, method=NAME, reason="it is to stay in float32") for layer in keep)
-    return small, (*records, *kept)
+    return small, (*records, *kept), config
 
 
 def _rounded(
@@ -76,15 +89,15 @@ def _rounded(
     config: IntegerConfig,
     batches: Sequence[Inputs],
     progress: Progress,
-) -> tuple[GraphNetwork, Records]:
+) -> tuple[GraphNetwork, Records, IntegerConfig]:
     """Round as the settings say, or in each way that is tried, and keep what leaves the outputs nearest."""
     if config.ranges is not None:
-        return prepared, tuple(apply(prepared, scope, stats, config))
+        return prepared, tuple(apply(prepared, scope, stats, config)), config
     tried = []
     for ranges in TRIED:
-        small = copy.deepcopy(prepared)
-        tried.append((small, tuple(apply(small, scope, stats, config.model_copy(update={"ranges": ranges})))))
-    lost = _lost(prepared, [small for small, _ in tried], batches, progress)
+        small, named = copy.deepcopy(prepared), config.model_copy(update={"ranges": ranges})
+        tried.append((small, tuple(apply(small, scope, stats, named)), named))
+    lost = _lost(prepared, [small for small, *_ in tried], batches, progress)
     return tried[int(np.argmin(lost))]
 
 

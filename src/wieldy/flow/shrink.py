@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wieldy.compress.apply import account, apply_plan
-from wieldy.compress.quantize import quantize, quantize_roughly
+from wieldy.compress.quantize import quantize_roughly, quantize_with_settings
 from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
@@ -136,7 +136,9 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     )
     steps: list[dict[str, Any]] = [plan.method, run.recovery.model_dump()]
     if run.quantize:
-        small, rounded = quantize(small, run.data, run.quantize, progress=run.progress)
+        small, rounded, run.quantize = quantize_with_settings(
+            small, run.data, run.quantize, progress=run.progress
+        )
         accounted = beside(accounted, rounded)
         steps.append(settings_of(run.quantize))
     write_packages(run, network, small, steps, stored_formats(network, zeros) if zeros else None)
