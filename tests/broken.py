@@ -110,6 +110,11 @@ def normed() -> nn.Module:
     return net
 
 
+def dynamic() -> nn.Module:
+    """Return a network that torch has rounded."""
+    return torch.ao.quantization.quantize_dynamic(good(), {nn.Linear})
+
+
 BROKEN: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "diverged": (not_a_number, ("0.weight", "27 of 216 are NaN", "sound checkpoint")),
     "overflows": (too_large, ("NaN or infinite on the first training example", "Check")),
@@ -120,6 +125,7 @@ BROKEN: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), ("1.weight", "Run the network once")),
     "pruning masks": (masked, ("Sequential", "prune.remove")),
     "weight norm": (normed, ("0 (ParametrizedConv2d)", "remove_parametrizations(module, 'weight')")),
+    "quantized already": (dynamic, ("4 (Linear)", "quantized already", "float32")),
     "DataParallel": (lambda: nn.DataParallel(good()), ("DataParallel", "its .module")),
     "compiled": (lambda: torch.compile(good()), ("OptimizedModule", "handed to torch.compile")),
     "branch": (lambda: Around(lambda net, x: net(x) if x.mean() > 0 else x), ("broken.py", "Branches")),

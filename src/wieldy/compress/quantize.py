@@ -112,12 +112,15 @@ def _lost(
             given = [torch.from_numpy(np.ascontiguousarray(rows)) for rows in batch]
             wanted = _outputs(network, given)
             found = [_outputs(other, given) for other in others]
-            squares += np.array([float(value.square().sum()) for value in wanted])
-            lost += np.array(
-                [[float((a - b).square().sum()) for a, b in zip(side, wanted, strict=True)] for side in found]
-            )
+            squares += np.array([float(value[value.isfinite()].square().sum()) for value in wanted])
+            lost += np.array([list(map(_squares_apart, side, wanted)) for side in found])
             task.advance(1)
     return np.asarray((lost / np.maximum(squares, np.finfo(np.float64).tiny)).mean(axis=1))
+
+
+def _squares_apart(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Return |a - b|^2, where an infinity (of a mask, of a logarithm) is no distance from itself."""
+    return float(torch.where(a == b, 0.0, a - b).square().sum())
 
 
 def _outputs(network: GraphNetwork, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -96,7 +96,7 @@ def _check_kind(model: nn.Module) -> None:
                 f"{where}: its {tensor} is computed by a parametrization on each call. Fold it first: "
                 f"torch.nn.utils.parametrize.remove_parametrizations(module, {tensor!r})."
             )
-        if ".quantized" in type(module).__module__:
+        if type(module).__module__.startswith("torch.ao.nn."):
             raise TraceError(
                 f"{where}: is quantized already. Hand in the network in float32, and let Wieldy round it."
             )
