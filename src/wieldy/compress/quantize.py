@@ -17,7 +17,8 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork, need_traced
-from wieldy.methods.quantize.integer import NAME, IntegerConfig, Ranges, apply, prepare
+from wieldy.graph.tensors import all_of, tensors
+from wieldy.methods.quantize.integer import NAME, IntegerConfig, RangeRule, apply, prepare
 from wieldy.runtime.inputs import random_inputs
 from wieldy.stats.collect import Stats
 from wieldy.stats.modes import evaluating
@@ -25,7 +26,7 @@ from wieldy.stats.ranges import collect_ranges
 
 EXAMPLES, BATCH = 300, 50
 ROUGH_EXAMPLES = 8  # levels must be there, not good
-TRIED: tuple[Ranges, ...] = ("error", "squares", "minmax")
+TRIED: tuple[RangeRule, ...] = ("error", "squares", "minmax")
 Inputs = tuple[NDArray[np.generic], ...]
 Records = tuple[Change | Refused, ...]
 
@@ -109,13 +110,14 @@ def _lost(
     squares: Any = 0.0
     with lock.working(), torch.no_grad(), progress.task("trying ranges", len(batches)) as task:
         for batch in batches:
-            given = [torch.from_numpy(np.ascontiguousarray(rows)) for rows in batch]
+            given = tensors(batch)
             wanted = _outputs(network, given)
             found = [_outputs(other, given) for other in others]
             squares += np.array([float(value[value.isfinite()].square().sum()) for value in wanted])
             lost += np.array([list(map(_squares_apart, side, wanted)) for side in found])
             task.advance(1)
-    return np.asarray((lost / np.maximum(squares, np.finfo(np.float64).tiny)).mean(axis=1))
+    shares = (lost / np.maximum(squares, np.finfo(np.float64).tiny)).mean(axis=1)
+    return np.where(np.isnan(shares), np.inf, shares)
 
 
 def _squares_apart(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -126,7 +128,7 @@ def _squares_apart(a: torch.Tensor, b: torch.Tensor) -> float:
 def _outputs(network: GraphNetwork, given: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     with evaluating(network):
         outputs = network(*given)
-    return [value.double() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
+    return [value.double() for value in all_of(outputs)]
 
 
 def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwork:

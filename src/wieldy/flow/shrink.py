@@ -21,7 +21,7 @@ from wieldy.flow.sparsify import zeros_account, zeros_plan
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.tensors import tensors
+from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
@@ -211,8 +211,7 @@ def check_data(network: GraphNetwork, data: Data) -> None:
 def _check_finite(network: GraphNetwork, data: Data) -> None:
     with torch.no_grad():
         found = network(*first_input(data))
-    values = found if isinstance(found, tuple) else (found,)
-    for name, value in zip(network.program.outputs, values, strict=True):
+    for name, value in zip(network.program.outputs, all_of(found), strict=True):
         if not torch.isfinite(value).all():
             raise DataError(
                 f"shrink: output {name!r} is NaN or infinite on the first training example. Check the "

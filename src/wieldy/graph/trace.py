@@ -85,9 +85,8 @@ def _copied(model: nn.Module) -> nn.Module:
 def _check_kind(model: nn.Module) -> None:
     """Refuse wrappers around a network, and parts whose weights are not there as plain numbers."""
     name = type(model).__name__
-    for kind, way_out in WRAPPERS.items():
-        if name == kind:
-            raise TraceError(f"{name}: is a wrapper around a network. Hand in {way_out}.")
+    if name in WRAPPERS:
+        raise TraceError(f"{name}: is a wrapper around a network. Hand in {WRAPPERS[name]}.")
     for path, module in model.named_modules():
         where = f"{path or 'the network'} ({type(module).__name__})"
         if parametrize.is_parametrized(module):

@@ -15,6 +15,7 @@ from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Node
+from wieldy.graph.tensors import tensors
 from wieldy.stats.modes import evaluating
 
 
@@ -85,7 +86,7 @@ def collect_moments(
     nodes = {node.layer: node for node in network.program.nodes if node.layer in layers}
     sources = {layer: next(node.refs()) for layer, node in nodes.items()}
     inputs = list(network.program.inputs)
-    held = [tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in batch) for batch in batches]
+    held = [tensors(batch) for batch in batches]
     if not held:
         raise DataError("moments: there are no examples; at least one is needed.")
     found: Moments = {}

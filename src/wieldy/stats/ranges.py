@@ -11,6 +11,7 @@ from wieldy.core import lock
 from wieldy.core.errors import DataError
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.tensors import tensors
 from wieldy.stats.modes import evaluating
 
 BINS = 2048
@@ -63,7 +64,7 @@ def collect_ranges(
     """
     found = {name: ValueRange() for name in axes}
     inputs = list(network.program.inputs)
-    held = [tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in batch) for batch in batches]
+    held = [tensors(batch) for batch in batches]
     if not held:
         raise DataError("calibration: holds no examples; at least one is needed.")
     with lock.working(), evaluating(network), torch.no_grad():

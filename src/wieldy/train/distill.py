@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wieldy.core.data import each
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.graph.tensors import Values, all_of
@@ -113,7 +114,7 @@ class Distill(Hook):
         if isinstance(self.teacher, nn.Module):
             return all_of(self.teacher(*inputs))
         arrays = self.teacher(*(value.contiguous().numpy() for value in inputs))
-        return tuple(map(torch.from_numpy, arrays if isinstance(arrays, tuple) else (arrays,)))
+        return tuple(map(torch.from_numpy, each(arrays)))
 
 
 def _frozen(teacher: nn.Module) -> nn.Module:

@@ -42,7 +42,7 @@ LEVELS = 255
 SHRINKS = np.linspace(0.05, 1.0, 96).tolist()
 SWEEPS = 2
 LevelsOf = Callable[[float, float], Levels]
-Ranges = Literal["error", "squares", "minmax", "percentile"]
+RangeRule = Literal["error", "squares", "minmax", "percentile"]
 EXPONENTS = {"error": 1.5, "squares": 2.0}  # of what a range shall lose least
 
 
@@ -50,7 +50,9 @@ class IntegerConfig(MethodConfig):
     """How ranges are chosen, and how many bits a weight has."""
 
     weight_bits: Literal[7, 8] = 8
-    ranges: Ranges | None = None  # None: what `quantize` finds best on its examples; "error" in `apply` alone
+    ranges: RangeRule | None = (
+        None  # None: what `quantize` finds best on its examples; "error" in `apply` alone
+    )
     symmetric: Literal["inputs", "all", "none"] = "inputs"  # which values with both signs have zero point 0
     percentile: float = Field(default=99.99, gt=50, le=100)  # of the numbers that a range holds
     bias_correction: bool = True
