@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,17 +101,29 @@ class PointNet(nn.Module):
 def torchvision() -> Any:
     """Return torchvision. Its compiled half needs torch for CUDA, so its operators are only declared."""
     folder = wheel(TORCHVISION)
-    text = (folder / "torchvision" / "_meta_registrations.py").read_text()
-    _declared.extend([torch.library.Library("torchvision", "DEF")])
-    for name in dict.fromkeys(re.findall(r'register_fake\("torchvision::(\w+)"', text)):
-        _declared[0].define(f"{name}(Tensor x) -> Tensor")
+    _declared(folder / "torchvision" / "_meta_registrations.py")
     sys.path.append(str(folder))
     import torchvision
 
     return torchvision
 
 
-_declared: list[Any] = []  # torch forgets what is declared when the library object goes
+@cache  # torch forgets what is declared when the library object goes
+def _declared(source: Path) -> torch.library.Library:
+    library = torch.library.Library("torchvision", "DEF")
+    for name in dict.fromkeys(re.findall(r'register_fake\("torchvision::(\w+)"', source.read_text())):
+        library.define(f"{name}(Tensor x) -> Tensor")
+    return library
+
+
+@cache
+def timm() -> Any:
+    """Return timm, which needs torchvision."""
+    torchvision()
+    sys.path.append(str(wheel(TIMM)))
+    import timm
+
+    return timm
 
 
 def of_torchvision(name: str, side: int = 224, **settings: Any) -> FullSize:
@@ -120,16 +133,12 @@ def of_torchvision(name: str, side: int = 224, **settings: Any) -> FullSize:
 
 def vit_tiny() -> nn.Module:
     """Return timm's smallest vision transformer."""
-    torchvision()
-    sys.path.append(str(wheel(TIMM)))
-    import timm
-
-    return timm.create_model("vit_tiny_patch16_224")
+    return timm().create_model("vit_tiny_patch16_224")
 
 
 def u_net() -> nn.Module:
     """Return a U-Net on a ResNet-18, for twenty-one classes."""
-    vit_tiny()
+    timm()  # it is built upon
     sys.path.append(str(wheel(SEGMENTATION)))
     import segmentation_models_pytorch
 

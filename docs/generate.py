@@ -22,11 +22,8 @@ from wieldy.methods.registry import METHODS
 from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
-
 RESHAPE = "aten.reshape.default"
-
 FACTORED = (CONV, LINEAR)
-
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

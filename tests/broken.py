@@ -151,15 +151,7 @@ BROKEN: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def model() -> object:
-    """Return the network that the environment names: what a recipe points at takes nothing."""
-    return BROKEN[chosen][0]()
-
-
 def data() -> wieldy.Data:
     """Return noise in four classes."""
     x = np.random.default_rng(0).standard_normal((64, 3, 8, 8)).astype(np.float32)
     return wieldy.Data((x, np.arange(64) % 4))
-
-
-chosen = ""  # set by the test

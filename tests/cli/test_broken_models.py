@@ -12,13 +12,10 @@ from wieldy.cli.main import run_verb
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", broken.BROKEN)
 def test_a_broken_network_is_refused_in_one_sentence_with_a_way_out(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for function in ("model", "data"):
-        lines = (
-            f"import broken\n\ndef make():\n    broken.chosen = {name!r}\n    return broken.{function}()\n"
-        )
-        (tmp_path / f"{function}.py").write_text(lines)
+    (tmp_path / "model.py").write_text(f"import broken\n\nmake = broken.BROKEN[{name!r}][0]\n")
+    (tmp_path / "data.py").write_text("import broken\n\nmake = broken.data\n")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("model: model.py:make\ndata: data.py:make\nbudget: {latency: 50%}\nbatch: 1\n")
     out = tmp_path / "out"
