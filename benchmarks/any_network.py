@@ -6,7 +6,7 @@
 multiple of eight. What is saved is compared with torch at batch 1 and 3 in a process without torch. Nothing
 is trained: the figures are of time and of equality, not of accuracy. Writes any-TIER.json, network by
 network; a step that is refused is a cell with the reason; a package that is not equal to 1e-4 ends the run.
-Needs the extra `dev`.
+Needs the extras `bench` and `dev`.
 """
 
 import argparse
