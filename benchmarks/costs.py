@@ -38,10 +38,11 @@ from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.measure import measured_costs
 from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import cap_process, current_tier
-from wieldy.runtime.timing import ROUNDS, paired_ratio, time_pairs
+from wieldy.runtime.timing import paired_ratio, time_pairs
 from wieldy.runtime.zeros import stored_blocks
 
 ALLOWED_ERROR, ALLOWED_CROSSOVER = 0.30, 0.1
+ROUNDS = 20
 NETS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2")
 SPARSITIES = (0.9, 0.75)
 CROSSING = ("resnet18", "resnet50")

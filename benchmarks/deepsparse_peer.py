@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 
+ROUNDS = 20
 SERVE = "--serve"
 
 
@@ -42,7 +43,7 @@ def main() -> int:
     import numpy as np
 
     from wieldy.runtime.child import Side
-    from wieldy.runtime.timing import BLOCK_SECONDS, ROUNDS, in_turns, paired_ratio
+    from wieldy.runtime.timing import BLOCK_SECONDS, in_turns, paired_ratio
 
     package, model, batch, threads, python = sys.argv[1:6]
     run = Side(package, "f32", int(threads)).runner(int(batch))

@@ -1,6 +1,7 @@
 """The whole run, with real measurements, on a small network of the user's own."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
+from wieldy.plan import search
+from wieldy.runtime.measure import measure
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
 
@@ -33,6 +36,15 @@ def small_net(width: int = 64) -> nn.Module:
         nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(width * 16, 10),
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_processes() -> Iterator[None]:
+    """Figures of two processes instead of six: what is tested here does not depend on how sure they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(measure.__kwdefaults__, "processes", 2)
+        patch.setattr(search, "PROCESSES", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

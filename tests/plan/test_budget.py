@@ -109,10 +109,22 @@ def test_every_goal_has_to_be_met(
     assert budget.reached(timing(ratio, milliseconds), (100, macs), (100, size)) is reached
 
 
-@given(ratio=st.floats(0.01, 1), headroom=st.floats(0, 0.5))
-def test_headroom_draws_in_goals_of_time_alone(ratio: float, headroom: float) -> None:
-    reached = Budget(latency_ratio=0.5).reached(timing(ratio), (1, 1), (1, 1), headroom)
-    assert reached is (ratio / (1 - headroom) <= 0.5)
-    assert Budget(macs_ratio=0.5).reached(timing(1), (2, 1), (1, 1), headroom)
-    if reached:
-        assert Budget(latency_ratio=0.5).reached(timing(ratio), (1, 1), (1, 1))
+@given(ratio=st.floats(0.01, 1), spread=st.floats(1, 2))
+def test_to_be_sure_is_asked_of_goals_of_time_alone(ratio: float, spread: float) -> None:
+    wide = timing(ratio, milliseconds=2 * ratio)
+    wide = wide.model_copy(update={"ratio": Interval(value=ratio, low=ratio / spread, high=ratio * spread)})
+    for budget in (Budget(latency_ratio=0.5), Budget(latency_ms=1.0)):
+        over = budget.time_over_goal(wide, surely=True)
+        assert over == pytest.approx(2 * ratio * spread)
+        assert budget.reached(wide, (1, 1), (1, 1), surely=True) is (over <= 1)
+        assert budget.asks_time
+    sizes = Budget(macs_ratio=0.5, bytes=1)
+    assert sizes.reached(wide, (2, 1), (1, 1), surely=True)
+    assert not sizes.asks_time
+    assert sizes.time_over_goal(wide) == 0
+
+
+def test_a_goal_of_time_is_judged_by_the_middle_unless_it_has_to_be_sure() -> None:
+    wide = timing(0.5).model_copy(update={"ratio": Interval(value=0.5, low=0.4, high=0.6)})
+    assert Budget(latency_ratio=0.5).reached(wide, (1, 1), (1, 1))
+    assert not Budget(latency_ratio=0.5).reached(wide, (1, 1), (1, 1), surely=True)

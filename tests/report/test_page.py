@@ -77,7 +77,7 @@ def words(html) -> str:
         "3 proved · 2 refuted · 1 unknown",
         sample.CPU,
         "avx512",
-        "20 in turns, each A B B A",
+        "20 paired rounds in one process, each A B B A",
         "Adversarial inputs.",
         "bf16 on the original",
         "0.80 [0.79, 0.81] of the milliseconds (0.621 ms → 0.500 ms)",

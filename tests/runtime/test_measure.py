@@ -17,7 +17,7 @@ from wieldy.runtime.lower import lower
 from wieldy.runtime.measure import Subject, layer_times, measure, measure_beside
 from wieldy.runtime.tier import CAP, available_tiers, cpu_name, current_tier, has_bf16
 
-QUICK = {"threads": 1, "batch": 16, "rounds": 5}
+QUICK = {"threads": 1, "batch": 16, "rounds": 5, "processes": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +89,7 @@ def test_a_narrow_network_is_faster_and_the_ratio_is_new_over_old(wide, narrow):
 def test_one_file_beside_several_others_is_timed_against_each(wide, narrow):
     for _ in range(4):
         pair = measure_beside(
-            [Subject(wide), Subject(narrow)], Subject(narrow), threads=1, batch=16, rounds=5
+            [Subject(wide), Subject(narrow)], Subject(narrow), threads=1, batch=16, rounds=5, processes=1
         )
         if abs(pair[1].ratio.value - 1) < 0.1:
             break
@@ -97,6 +97,50 @@ def test_one_file_beside_several_others_is_timed_against_each(wide, narrow):
     assert pair[1].ratio.value == pytest.approx(1, abs=0.1)
     assert all((timing.threads, timing.batch, timing.rounds) == (1, 16, 5) for timing in pair)
     assert all((timing.tier, timing.cpu) == (current_tier(), cpu_name()) for timing in pair)
+
+
+class Children:
+    """Stands in for the timing processes: each finds a ratio and milliseconds of its own."""
+
+    def __init__(self, ratios):
+        self.ratios = ratios
+        self.tasks = []
+
+    def __call__(self, task, tier):
+        ratio = self.ratios[len(self.tasks)]
+        self.tasks.append(task)
+        found = {"value": ratio, "low": 0.99 * ratio, "high": 1.01 * ratio, "level": 0.95}
+        pair = {"ratio": found, "original_ms": 2 * len(self.tasks), "small_ms": len(self.tasks)}
+        return pair | {"batch": 8} if task["task"] == "compare" else {"pairs": [pair, pair]}
+
+
+def test_a_figure_is_the_median_of_its_processes_between_the_least_and_the_largest(wide, monkeypatch):
+    children = Children([0.5, 0.3, 0.9, 0.4, 0.7, 0.6, 0.8])
+    monkeypatch.setattr(module, "_ask", children)
+    timing = measure(Subject(wide), Subject(wide), threads=1, processes=7)
+    assert (timing.ratio.low, timing.ratio.value, timing.ratio.high) == (0.3, 0.6, 0.9)
+    assert (timing.original_ms, timing.small_ms) == (8, 4)
+    assert timing.turns == "7 processes of 8 paired rounds"
+    assert [task["batch"] for task in children.tasks] == [None] + 6 * [8]  # the first chooses for all
+
+
+def test_beside_others_each_pair_has_the_median_of_the_processes(wide, monkeypatch):
+    monkeypatch.setattr(module, "_ask", Children([0.5, 0.3, 0.9]))
+    pair = measure_beside([Subject(wide), Subject(wide)], Subject(wide), threads=1, batch=8, processes=3)
+    assert [timing.ratio.value for timing in pair] == [0.5, 0.5]
+
+
+def test_one_process_has_the_interval_of_its_own_rounds(wide, monkeypatch):
+    monkeypatch.setattr(module, "_ask", Children([0.5]))
+    timing = measure(Subject(wide), Subject(wide), threads=1, processes=1)
+    assert (timing.ratio.low, timing.ratio.high) == (0.99 * 0.5, 1.01 * 0.5)
+    assert timing.turns == "8 paired rounds in one process"
+
+
+def test_two_real_processes_make_one_figure(wide):
+    timing = measure(Subject(wide), Subject(wide), **QUICK | {"processes": 2})
+    assert timing.ratio.low <= timing.ratio.value <= timing.ratio.high
+    assert timing.ratio.level == 0.5
 
 
 def test_a_figure_in_the_ledger_is_not_measured_again(against_itself, wide, no_child):
@@ -119,7 +163,9 @@ def test_a_copy_of_the_file_has_the_same_figure(against_itself, wide, no_child, 
     assert measure(Subject(copy), Subject(wide), **QUICK, ledger=ledger) == timing
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"batch": 8}, {"batch": None}, {"rounds": 11}])
+@pytest.mark.parametrize(
+    "change", [{"threads": 2}, {"batch": 8}, {"batch": None}, {"rounds": 11}, {"processes": 2}]
+)
 def test_other_settings_are_another_figure(against_itself, wide, no_child, change):
     _, ledger = against_itself
     with pytest.raises(AssertionError, match="a timing process was started"):
@@ -141,7 +187,9 @@ def test_other_contents_are_another_figure(against_itself, wide, narrow, no_chil
 
 def test_a_quick_network_is_timed_at_a_larger_batch_that_the_figure_names(tmp_path):
     subject = Subject(save(byhand.conv_net(channels=32, side=24), tmp_path / "net.wieldy"))
-    assert measure(subject, subject, threads=1, rounds=2).batch in {2**power for power in range(1, 11)}
+    assert measure(subject, subject, threads=1, rounds=2, processes=1).batch in {
+        2**power for power in range(1, 11)
+    }
 
 
 @pytest.mark.skipif("avx2" not in available_tiers() or current_tier() == "avx2", reason="no tier above avx2")
@@ -155,7 +203,8 @@ def test_a_lesser_tier_is_used_and_named(tmp_path, monkeypatch):
     assert "avx2" in kernels["avx2"]
     if current_tier() in ("avx512", "avx512_vnni", "amx"):
         assert "avx512" in kernels[current_tier()]
-    assert measure(subject, subject, threads=1, batch=4, rounds=3, tier="avx2").tier == "avx2"
+    timing = measure(subject, subject, threads=1, batch=4, rounds=3, processes=1, tier="avx2")
+    assert timing.tier == "avx2"
     assert CAP not in os.environ
 
 
@@ -216,7 +265,7 @@ def test_an_unsound_file_is_refused_before_the_machine_is_waited_for(wide, no_ch
         measure(Subject(wide), Subject(path), **QUICK)
 
 
-@pytest.mark.parametrize("name", ["threads", "batch", "rounds"])
+@pytest.mark.parametrize("name", ["threads", "batch", "rounds", "processes"])
 def test_settings_below_one_are_refused(wide, no_child, name):
     with pytest.raises(ConfigError, match=f"{name}: must be at least 1; got 0"):
         measure(Subject(wide), Subject(wide), **QUICK | {name: 0})

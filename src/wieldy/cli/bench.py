@@ -7,10 +7,11 @@ import typer
 
 from wieldy.cli import show
 from wieldy.cli.options import Batch, Json, Threads, Tier
+from wieldy.cli.terminal import progress
 from wieldy.core.errors import ConfigError
 from wieldy.core.optional import need
 from wieldy.runtime.measure import Subject, measure
-from wieldy.runtime.timing import ROUNDS
+from wieldy.runtime.timing import PROCESSES, ROUNDS
 
 
 def bench(
@@ -22,11 +23,14 @@ def bench(
     threads: Threads = None,
     batch: Batch = None,
     tier: Tier = None,
-    rounds: Annotated[int, typer.Option(help="How often both run in turns.", min=2)] = ROUNDS,
+    rounds: Annotated[
+        int, typer.Option(help="How often both run in turns, in each process.", min=2)
+    ] = ROUNDS,
+    processes: Annotated[int, typer.Option(help="How many, one after another.", min=1)] = PROCESSES,
     precision: Annotated[str, typer.Option(help="Of the second: f32 or bf16. The first is f32.")] = "f32",
     json: Json = False,
 ) -> int:
-    """Time two saved networks against each other, in turns, in a process of their own.
+    """Time two saved networks against each other, in turns, in processes of their own.
 
     Example: wieldy bench runs/demo/original.wieldy runs/demo/small.wieldy --tier avx2
 
@@ -37,8 +41,9 @@ def bench(
     if second is None:
         raise ConfigError("bench: takes two networks to compare, or one with --what-if.")
     timing = measure(
-        Subject(first), Subject(second, precision), threads=threads, batch=batch, tier=tier, rounds=rounds
-    )
+        Subject(first), Subject(second, precision), threads=threads, batch=batch, tier=tier, rounds=rounds,
+        processes=processes, progress=progress(),
+    )  # fmt: skip
     if json:
         show.as_json(timing.model_dump())
     else:
@@ -52,7 +57,6 @@ def _what_if(
     if second is not None:
         raise ConfigError("bench: --what-if takes one network; two were given.")
     need("torch", "compress", "wieldy bench --what-if")
-    from wieldy.cli.terminal import progress
     from wieldy.plan.what_if import what_if
 
     found = what_if(path, threads=threads, batch=batch, tier=tier, progress=progress())

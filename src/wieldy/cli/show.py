@@ -18,8 +18,7 @@ def timing_lines(timing: Timing, first: str = "original", second: str = "package
         f"{second} takes {timing.ratio} of the milliseconds of {first} ({speed})",
         f"  {first} {timing.original_ms:.3f} ms ({timing.original_precision}), "
         f"{second} {timing.small_ms:.3f} ms ({timing.small_precision})",
-        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
-        f"tier {timing.tier}, {timing.cpu}",
+        f"  {timing.turns}, batch {timing.batch}, {timing.threads} threads, tier {timing.tier}, {timing.cpu}",
     ]
 
 
@@ -34,7 +33,7 @@ def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:
     timing = timed[0][1]
     lines = [
         f"{name}: what would make it faster than {timing.original_ms:.3f} ms (fp32, dense)?",
-        f"  {timing.rounds} paired rounds, batch {timing.batch}, {timing.threads} threads, "
+        f"  {timing.turns}, batch {timing.batch}, {timing.threads} threads, "
         f"tier {timing.tier}, {timing.cpu}; nothing is trained, so accuracy is not judged",
         f"  {'candidate':<22} {'ms':>8}  {'of the time':>26}  {'predicted':>9}",
     ]

@@ -95,22 +95,31 @@ HOLDS = {
 
 
 class Timing(Frozen):
-    """Two packages timed against each other in one process.
+    """Two packages timed against each other.
 
-    `ratio` is the median over rounds of (milliseconds of `small` / milliseconds of
-    `original`) with a bootstrap interval: smaller is better.
+    `ratio` is the median, over processes, of the median over rounds of (milliseconds of `small` /
+    milliseconds of `original`): smaller is better. Its interval reaches from the least to the largest of the
+    processes; with one process it is a bootstrap interval over its rounds, which is too narrow.
     """
 
     ratio: Interval
     original_ms: float  # medians; the ratio is not their quotient
     small_ms: float
-    rounds: int
+    rounds: int  # in each process
     threads: int
     batch: int
     tier: str
+    processes: int = 1
     original_precision: str = "f32"
     small_precision: str = "f32"
     cpu: str = ""
+
+    @property
+    def turns(self) -> str:
+        """How often both ran, in words."""
+        if self.processes == 1:
+            return f"{self.rounds} paired rounds in one process"
+        return f"{self.processes} processes of {self.rounds} paired rounds"
 
 
 class WhatIf(Frozen):

@@ -62,25 +62,40 @@ class Budget(Frozen):
             parts.append(f"at most {self.bytes:,} bytes")
         return ", ".join(parts)
 
+    @property
+    def asks_time(self) -> bool:
+        """Whether a goal is one of time."""
+        return bool(self.latency_ratio or self.latency_ms)
+
     def reached(
-        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], headroom: float = 0.0
+        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], *, surely: bool = False
     ) -> bool:
         """Whether figures meet every goal but the metric's.
 
         Args:
             timing: original against package.
             macs, sizes: multiply-accumulates and bytes of (original, package).
-            headroom: by how much of itself a goal of time is drawn in.
+            surely: whether the upper end of the interval, too, must meet a goal of time.
         """
-        tight = 1 - headroom
         limits = (
-            (self.latency_ratio, timing.ratio.value / tight),
-            (self.latency_ms, timing.small_ms / tight),
+            (1, self.time_over_goal(timing, surely=surely)),
             (self.macs_ratio, macs[1] / macs[0]),
             (self.bytes_ratio, sizes[1] / sizes[0]),
             (self.bytes, sizes[1]),
         )
         return all(limit is None or value <= limit for limit, value in limits)
+
+    def time_over_goal(self, timing: Timing, *, surely: bool = False) -> float:
+        """Return the time over what is asked of it, or 0 where nothing is.
+
+        Args:
+            surely: take the upper end of the interval.
+        """
+        ratio = timing.ratio
+        worse = ratio.high / ratio.value if surely else 1.0
+        if self.latency_ratio:
+            return worse * ratio.value / self.latency_ratio
+        return worse * timing.small_ms / self.latency_ms if self.latency_ms else 0.0
 
 
 def parse_latency(text: str) -> dict[str, float]:

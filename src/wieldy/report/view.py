@@ -110,7 +110,7 @@ def conditions(timing: Timing) -> list[tuple[str, str]]:
         ("Threads", f"{timing.threads}"),
         ("Batch", f"{timing.batch}"),
         ("Precision", precision),
-        ("Rounds", f"{timing.rounds} in turns, each A B B A"),
+        ("Rounds", f"{timing.turns}, each A B B A"),
     ]
 
 

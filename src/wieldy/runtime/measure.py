@@ -1,7 +1,8 @@
-"""Measuring saved files: a torch-free process of its own, alone on the machine, at a named tier."""
+"""Measuring saved files: torch-free processes of their own, alone on the machine, at a named tier."""
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from wieldy.core import digest, errors, lock
 from wieldy.core.errors import ConfigError, InternalError, NotAPackageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.optional import need
+from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import LayerTime, Timing
 from wieldy.graph.cost_table import CostTable
 from wieldy.kernels.native import native
@@ -22,7 +24,7 @@ from wieldy.runtime.engine import refuse_dynamic_threads
 from wieldy.runtime.integers import precision_words
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name, current_tier, without_cap
-from wieldy.runtime.timing import ROUNDS
+from wieldy.runtime.timing import PROCESSES, ROUNDS, over_processes
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def measure(
     batch: int | None = None,
     tier: str | None = None,
     rounds: int = ROUNDS,
+    processes: int = PROCESSES,
     ledger: Ledger | None = None,
+    progress: Progress | None = None,
 ) -> Timing:
     """Time two saved files against each other and return the paired ratio with its interval.
 
@@ -51,24 +55,30 @@ def measure(
         batch: default: 1, or where `original` takes less than 0.4 ms, the smallest power of two at
             which it takes 2 ms.
         tier: cap the instruction set, e.g. "avx2"; default: what this process uses.
-        rounds: how often both are run in turns, as A B B A.
+        rounds: how often both are run in turns, as A B B A, in each process.
+        processes: how many, one after another; ratios differ more between processes than within.
         ledger: a figure that it holds is read back instead of being measured again.
 
     Raises:
         PackageError: a file is no sound package.
         TierError: this CPU lacks the tier, or the tier a precision.
-        ConfigError: threads, batch or rounds out of range, or OMP_DYNAMIC set.
+        ConfigError: threads, batch, rounds or processes out of range, or OMP_DYNAMIC set.
 
-    Cost: about a second, and the time of `4 * rounds` blocks of 8 ms or one call.
+    Cost: for each process about a second, and the time of `4 * rounds` blocks of 8 ms or one call.
     """
     tier = tier or current_tier()
     precisions = [_precision(subject, tier) for subject in (original, small)]
     task = _timing_task("compare", (original, small), threads, batch, rounds)
-    key = task | {"sides": [_identity(original), _identity(small)], "tier": tier}
-    found = (ledger or Ledger(None)).remember("timing", key, lambda: _timed(task, tier))
+    sides = [_identity(original), _identity(small)]
+    key = task | {"sides": sides, "tier": tier, "processes": _whole("processes", processes)}
+
+    def timed() -> dict[str, Any]:
+        return _merged(_asked(task, tier, processes, progress)) | {"cpu": cpu_name()}
+
     return Timing(
-        **found,
+        **(ledger or Ledger(None)).remember("timing", key, timed),  # the CPU's name too: replays have others
         rounds=rounds,
+        processes=processes,
         threads=task["threads"],
         tier=tier,
         original_precision=precisions[0],
@@ -84,8 +94,9 @@ def measure_beside(
     batch: int = 1,
     tier: str | None = None,
     rounds: int = ROUNDS,
+    processes: int = PROCESSES,
 ) -> list[Timing]:
-    """Time one saved file against each of several others, pair by pair, in one process.
+    """Time one saved file against each of several others, pair by pair, in the same processes.
 
     Arguments and errors are those of `measure`.
 
@@ -94,10 +105,12 @@ def measure_beside(
     tier = tier or current_tier()
     *of_others, of_small = [_precision(subject, tier) for subject in (*others, small)]
     task = _timing_task("beside", (*others, small), threads, batch, rounds)
+    answers = [answer["pairs"] for answer in _asked(task, tier, processes)]
     return [
         Timing(
-            **found,
+            **_merged(found),
             rounds=rounds,
+            processes=processes,
             threads=task["threads"],
             batch=batch,
             tier=tier,
@@ -105,7 +118,7 @@ def measure_beside(
             small_precision=of_small,
             cpu=cpu_name(),
         )
-        for of_other, found in zip(of_others, _ask(task, tier)["pairs"], strict=True)
+        for of_other, found in zip(of_others, zip(*answers, strict=True), strict=True)
     ]
 
 
@@ -158,9 +171,28 @@ def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable
     return keep_table(_ask({"task": "costs", "sides": [], "threads": threads}, tier), tier, threads)
 
 
-def _timed(task: dict[str, Any], tier: str) -> dict[str, Any]:
-    """Ask the child, and keep the CPU's name with the figure: whoever replays it may have another."""
-    return _ask(task, tier) | {"cpu": cpu_name()}
+def _asked(
+    task: dict[str, Any], tier: str, processes: int, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Ask one process after another; the batch that the first one chooses holds for all."""
+    answers: list[dict[str, Any]] = []
+    with (progress or Silent()).task("timing in turns", processes) as shown:
+        for _ in range(processes):
+            chosen = {"batch": answers[0].get("batch", task["batch"])} if answers else {}
+            answers.append(_ask(task | chosen, tier))
+            shown.advance(1)
+    return answers
+
+
+def _merged(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one figure of what processes found of a pair."""
+    if len(answers) == 1:
+        return answers[0]
+    medians = {
+        name: statistics.median(answer[name] for answer in answers) for name in ("original_ms", "small_ms")
+    }
+    ratio = over_processes([answer["ratio"]["value"] for answer in answers])
+    return answers[0] | medians | {"ratio": ratio.model_dump()}
 
 
 def _identity(subject: Subject) -> list[str]:
