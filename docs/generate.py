@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from measured import any_network, claims, costs, engine, importance, int8, soak, table
+from measured import any_network, claims, costs, engine, importance, int8, ranges, soak, table
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -97,6 +97,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "operators": operators,
     "rewritten": rewritten,
     "any": any_network,
+    "ranges": ranges,
     "claims": claims,
     "importance": importance,
     "embedded": embedded,

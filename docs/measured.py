@@ -10,7 +10,8 @@ from wieldy.claims.runner import SYSTEMS
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 INT8_FORMS = {
-    "f32": "float32", "int8": "8 bits", "int7": "7 bits", "nncf": "NNCF, 8 bits", "bf16": "bf16",
+    "f32": "float32", "int8": "8 bits", "int7": "7 bits", "nncf": "NNCF, 8 bits", "nncf7": "NNCF, 7 bits",
+    "bf16": "bf16",
     "int8_in_f32": "the levels of 8 bits in float32",
 }  # fmt: skip
 INT8_TIMES = {
@@ -22,7 +23,7 @@ INT8_HEADER = [
     "form",
     "right, or as float32",
     "points lost",
-    "NNCF's minus this, points",
+    "NNCF's of as many bits minus this, points",
 ]
 ANY_HEADER = [
     "network", "parameters, multiply-accumulates", "operators traced", "largest relative error", "ms",
@@ -260,6 +261,28 @@ def int8() -> str:
             table(["network", "tier", *INT8_TIMES.values()], times),
         ]
     return "\n".join(parts) or "not measured yet\n"
+
+
+def ranges() -> str:
+    """What each rule for the ranges of eight bits keeps, machine by machine."""
+    parts = []
+    for path in sorted(RESULTS.glob("ranges-*.json")):
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        networks = measured["networks"]
+        rows = [
+            [f"{name}, {of['unit']} ({of['examples']:,})", *map(_kept, of["rules"].values()), of["chosen"]]
+            for name, of in networks.items()
+        ]
+        head = ["network, judged by", *next(iter(networks.values()))["rules"], "chosen on the examples"]
+        parts += [
+            f"### {measured['environment']['cpu']}, {path.stem.removeprefix('ranges-')}\n",
+            table(head, rows),
+        ]
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _kept(interval: dict[str, float]) -> str:
+    return f"{interval['value']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
 
 
 def _int8_quality(name: str, found: dict[str, Any], tier: str) -> list[list[str]]:
