@@ -19,8 +19,8 @@ from wieldy.cli.terminal import Lines
 from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
+from wieldy.flow.reduce import planned, recovered
 from wieldy.flow.run import DEMO
-from wieldy.flow.shrink import planned, recovered
 from wieldy.flow.state import Run, opened_ledger, prepared
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork

@@ -4,7 +4,8 @@
 
 Both sides calibrate on the same 300 examples. Eight bits stand beside NNCF's defaults; seven bits beside what
 NNCF does for CPUs whose byte products saturate (`overflow_fix`: half of the levels for every weight).
-Predictions are those of the saved files at this CPU's own tier. Writes int8-TIER.json. Needs the extra `bench`, and `make data`.
+Predictions are those of the saved files at this CPU's own tier. Writes int8-TIER.json. Needs the extra
+`bench`, and `make data`.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from wieldy.compress.quantize import TRIED
 from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import Recovery
+from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
@@ -263,3 +264,48 @@ def test_a_network_that_yields_no_classes_goes_through_a_whole_run(name: str, tm
     page = (tmp_path / "report.html").read_text()
     assert "How near the outputs are" in page
     assert "Not applicable" in page
+
+
+def wide_net() -> nn.Module:
+    """Four megabytes of weights in one layer, which two thin ones beat on any CPU."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10),
+    )  # fmt: skip
+
+
+def test_a_run_in_low_rank_factors_the_layer_that_gains_and_accounts_for_the_others(
+    data: wieldy.Data, tmp_path: Path
+) -> None:
+    slowly = FitConfig(epochs=2, learning_rate=0.005)
+    model = fit(wide_net(), data, config=slowly)
+    budget = wieldy.Budget(latency_ratio=0.8, max_drop_points=3)
+    package = wieldy.shrink(
+        model, data, budget, out=tmp_path, recovery=Recovery(fit=slowly),
+        method=SvdConfig(share=0.1),
+    )  # fmt: skip
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    assert "3" in {change.layer for change in record.changes}
+    assert {item.layer for item in (*record.changes, *record.refused)} == {"0", "3", "5"}
+    assert record.method["name"] == "svd"
+    assert record.timing.ratio.value < 0.8
+    assert record.verdict == "met"
+    layers = {node.layer for node in read(package).program.nodes}
+    assert {"3.first", "3.second"} <= layers
+
+
+def test_where_no_layer_gains_by_low_rank_the_run_ends_with_the_times(
+    data: wieldy.Data, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    with pytest.raises(BudgetError, match=r"no layer gains by being two .* numbers, and it has"):
+        wieldy.shrink(model, data, wieldy.Budget(latency_ratio=0.5), out=tmp_path, method=SvdConfig(rank=30))
+
+
+def test_eight_bits_alone_are_no_method_of_a_run(data: wieldy.Data, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Write quantize: true"):
+        wieldy.shrink(
+            small_net(), data, wieldy.Budget(latency_ratio=0.5), out=tmp_path, method=IntegerConfig()
+        )

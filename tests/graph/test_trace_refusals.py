@@ -41,7 +41,7 @@ def refusal(function: Function, example: Tensor = IMAGE) -> str:
 UNSUPPORTED: dict[str, Function] = {
     "aten.logcumsumexp": lambda x: x.logcumsumexp(1),
     "aten.flip": lambda x: x.flip(1),
-    "aten.roll": lambda x: x.roll(1, 2),
+    "aten.cumprod": lambda x: x.cumprod(1),
     "aten.topk": lambda x: x.topk(2)[0],
     "aten.max_pool2d_with_indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
     "aten.fft_fft": lambda x: torch.fft.fft(x).abs(),

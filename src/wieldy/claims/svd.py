@@ -58,7 +58,7 @@ def compared(network: GraphNetwork, data: Data, seed: int) -> tuple[float, float
     moments = collect_moments(network, [each(x)], network.program.weighted_layers())
     scores, errors = [], []
     for weighted in (True, False):
-        config = SvdConfig(share=SHARE, weighted=weighted)
+        config = SvdConfig(share=SHARE, weighted=weighted, max_loss=1)
         small, records = factor(network, Stats(moments=moments), config)
         changed = [record.layer for record in records if isinstance(record, Change)]
         errors.append([lost(network, small, layer, moments) for layer in changed])

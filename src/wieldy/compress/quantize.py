@@ -75,7 +75,7 @@ def quantize_with_settings(
             f"{', '.join(layers)}."
         )
     scope = [layer for layer in layers if layer not in keep]
-    batches = _first(calibration) if isinstance(calibration, Data) else list(calibration)
+    batches = first_examples(calibration) if isinstance(calibration, Data) else list(calibration)
     ranges = collect_ranges(small, batches, prepare(small, scope), progress=progress)
     stats = Stats(ranges=ranges)
     small, records, config = _rounded(small, scope, stats, config, batches, progress or Silent())
@@ -144,8 +144,8 @@ def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwo
     return small
 
 
-def _first(data: Data) -> list[Inputs]:
-    """Return the first training examples."""
+def first_examples(data: Data) -> list[Inputs]:
+    """Return batches of the first training examples, of which statistics are taken."""
     batches: list[Inputs] = []
     left = EXAMPLES
     for x, _ in data.train.batches(BATCH):

@@ -16,7 +16,7 @@ from wieldy.core.records import (
     RunRecord,
     Timing,
 )  # fmt: skip
-from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Run
+from wieldy.flow.state import EVIDENCE, NOT_TESTED, ORIGINAL, PACKAGE, PAGE, RECORD, Account, Run
 from wieldy.graph.cost import layer_costs, total_macs, total_parameters
 from wieldy.methods.registry import settings_of
 from wieldy.package.read import Package, read
@@ -25,8 +25,6 @@ from wieldy.report.page import write_report
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, layer_times, measure
 from wieldy.runtime.tier import has_bf16
-
-Account = tuple[tuple[Change, ...], tuple[Refused, ...]]
 
 
 def beside(accounted: Account, more: Iterable[Change | Refused]) -> Account:

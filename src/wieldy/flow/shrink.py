@@ -1,50 +1,36 @@
 """`shrink`: trace, rank, search, remove, recover, save, measure, examine, report."""
 
-import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wieldy.compress.apply import account, apply_plan
-from wieldy.compress.quantize import quantize_roughly, quantize_with_settings
+from wieldy.compress.quantize import quantize_with_settings
 from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
-from wieldy.core.records import Plan
 from wieldy.flow.record import beside, write_record
-from wieldy.flow.sparsify import zeros_account, zeros_plan
+from wieldy.flow.reduce import reduced
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
-from wieldy.methods.contract import Hook, MethodConfig
+from wieldy.methods.contract import MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers, stored_formats
+from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import settings_of
 from wieldy.package.manifest import Provenance
-from wieldy.package.save import pack, save
+from wieldy.package.save import pack
 from wieldy.plan.budget import Budget
-from wieldy.plan.ranking import ranked
-from wieldy.plan.search import search_plan
-from wieldy.runtime.session import Session, usable_cores
-from wieldy.runtime.session import open as open_package
+from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
-from wieldy.stats.collect import Stats
 from wieldy.stats.loss import loss_of
-from wieldy.train.augment import flip_and_shift
-from wieldy.train.distill import Distill
-from wieldy.train.features import exposing, stage_features
-from wieldy.train.fit import evaluate, fit
-from wieldy.train.mask import Mask
-from wieldy.train.recalibrate import recalibrate
 
 
 def shrink(
@@ -75,7 +61,8 @@ def shrink(
         method: importance of channels; default: first-order Taylor, or magnitude where the data's metric has
             no loss whose gradients it could take. With `ZerosConfig` no channel goes:
             that many weights become zero while the network trains, the package leaves them out, and the
-            budget is not searched for but judged.
+            budget is not searched for but judged. With `SvdConfig` layers become two of that rank or share
+            where two are faster here, and the budget is judged alike.
         recovery: training after removal; default: five epochs with distillation.
         quantize: round what is left to eight bits, after recovery; True: as the tier wants it. The search
             times what it finds in eight bits, and where they are enough no channel goes.
@@ -128,21 +115,17 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     torch.set_num_threads(run.threads)
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
-    zeros = run.method if isinstance(run.method, ZerosConfig) else None
-    plan = zeros_plan(run) if zeros else planned(run, network)
-    small = recovered(run, network, plan) if plan.remove or zeros else network
-    accounted = (
-        zeros_account(network, small, zeros) if zeros else account(network.program, small.program, plan)
-    )
-    steps: list[dict[str, Any]] = [plan.method, run.recovery.model_dump()]
+    done = reduced(run, network)
+    small, accounted = done.network, done.accounted
+    steps: list[dict[str, Any]] = [done.plan.method, run.recovery.model_dump()]
     if run.quantize:
         small, rounded, run.quantize = quantize_with_settings(
             small, run.data, run.quantize, progress=run.progress
         )
         accounted = beside(accounted, rounded)
         steps.append(settings_of(run.quantize))
-    write_packages(run, network, small, steps, stored_formats(network, zeros) if zeros else None)
-    write_record(run, plan, accounted)
+    write_packages(run, network, small, steps, done.formats)
+    write_record(run, done.plan, accounted)
     run.ledger.settle()
     return run
 
@@ -151,6 +134,10 @@ def check_settings(run: Run) -> None:
     """Refuse settings that contradict each other, before anything is done."""
     if run.threads < 1:
         raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
+    if isinstance(run.method, IntegerConfig):
+        raise ConfigError(
+            "method: integer rounds what another method leaves. Write quantize: true, or its settings there."
+        )
     if run.quantize and isinstance(run.method, ZerosConfig):
         raise ConfigError(
             "quantize: zeros are multiplied in float32, not in eight bits. Leave out quantize, or take a "
@@ -171,22 +158,6 @@ def write_packages(
     facts |= {"provenance": provenance, "tiers": (run.tier,), "formats": formats}
     write_atomic(run.folder / ORIGINAL, original)
     write_atomic(run.folder / PACKAGE, pack(small, **facts))
-
-
-def planned(run: Run, network: GraphNetwork) -> Plan:
-    """Rank the channels and search for the share to remove."""
-
-    def judge(small: GraphNetwork) -> float:
-        recalibrate(small, run.data.train, seed=run.seed)
-        score = evaluate(small, run.data.validate, run.data)
-        return score if run.data.metric.higher_is_better else -score
-
-    ranking = ranked(network, run.data, run.method, progress=run.progress)
-    return search_plan(
-        network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
-        batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
-        finish=partial(quantize_roughly, config=run.quantize) if run.quantize else None,
-    )  # fmt: skip
 
 
 def check_data(network: GraphNetwork, data: Data) -> None:
@@ -223,41 +194,3 @@ def first_input(data: Data) -> tuple[Tensor, ...]:
     """Return the first training example, as a batch of one."""
     x, _ = next(iter(data.train.batches(1)))
     return tensors(part(x, slice(1)))
-
-
-def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
-    """Remove what the plan says and train what remains to compute as the original does."""
-    small = apply_plan(network, plan)
-    recalibrate(small, run.data.train, seed=run.seed)
-    how, views = run.recovery, None
-    shape = next(iter(network.program.inputs.values())).shape
-    if how.augment and len(shape) == 4 and len(network.program.inputs) == 1:
-        views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
-    hooks: list[Hook] = [*distillation(run, network, plan)]
-    if isinstance(run.method, ZerosConfig):
-        hooks.append(Mask(sparse_layers(network)[0], run.method))
-    return fit(
-        small, run.data, *hooks, config=how.fit, augment=views,
-        ledger=run.ledger, progress=run.progress,
-    )  # fmt: skip
-
-
-def distillation(run: Run, network: GraphNetwork, plan: Plan) -> tuple[Distill, ...]:
-    """Return the hook by which the original teaches, or none where the recovery asks for none."""
-    how = run.recovery
-    if how.distill_weight == 0:
-        return ()
-    features = stage_features(network, plan.remove) if how.feature_weight > 0 else None
-    teacher = as_session(exposing(network, features.names) if features else network, run.threads)
-    return (
-        Distill(
-            teacher, temperature=how.temperature, weight=how.distill_weight, features=features,
-            feature_weight=how.feature_weight,
-        ),
-    )  # fmt: skip
-
-
-def as_session(network: GraphNetwork, threads: int) -> Session:
-    """Return a network in the runtime, which answers in two thirds of torch's time (measured)."""
-    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
-        return open_package(save(network, Path(folder) / "teacher.wieldy"), threads=threads)

@@ -11,6 +11,7 @@ from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError, StorageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress
+from wieldy.core.records import Change, Refused
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.budget import Budget
@@ -19,6 +20,7 @@ from wieldy.train.fit import FitConfig
 ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
 RECORD, PAGE = "record.json", "report.html"
 MEASURED = ("timing", "layers")
+Account = tuple[tuple[Change, ...], tuple[Refused, ...]]  # what became of every layer
 NOT_TESTED = (
     "corruptions, attacks and inputs from outside the distribution",
     "other machines than this one, and tiers that are not named here",

@@ -281,11 +281,12 @@ class Reader:
 
     def _check(self, fx: FxNode, op: str) -> None:
         """Refuse what a program cannot say."""
-        if op not in OPS.keys() | {INDEX} | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys():
+        known = OPS.keys() | {INDEX} | RESHAPES | EXPANDS | REWRITTEN.keys() | REWRITES.keys()
+        if op not in known:
             raise UnsupportedOpError(
                 f"{op}: this operator of {self._where(fx)} is not supported yet{source_line(fx)}. Replace "
                 "it, or leave that part out of the traced network. Supported are "
-                f"{', '.join(sorted(name.split('.')[1] for name in OPS))}."
+                f"{', '.join(sorted({name.split('.')[1].strip('_') for name in known}))}."
             )
         if op in SEVERAL:
             return

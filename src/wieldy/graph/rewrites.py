@@ -1,5 +1,6 @@
 """Operators that a program says in other words: as one that it knows, or as several steps."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,11 @@ class Steps:
         """Return an argument that may be a tensor or a number."""
         found = self.given[name]
         return self.place(found) if isinstance(found, FxNode) else finite(found)
+
+    def cut(self, value: Value, dim: int, start: int, shape: Shape) -> Ref:
+        """Return as much of a value along an axis as `shape` has, from `start` on."""
+        ends: dict[str, Argument] = {"start": start, "end": start + int(shape[dim] or 0), "step": 1}
+        return self.add("aten.slice.Tensor", {"self": value, "dim": dim, **ends}, shape)
 
     def cast(self, value: Value, shape: Shape, dtype: str) -> Ref:
         """Return a value in another dtype."""
@@ -83,16 +89,79 @@ def _glu(steps: Steps, shape: Shape) -> list[Ref]:
     source, rank = steps.value("self"), len(shape)
     dim = int(steps.given["dim"]) % rank
     width = int(shape[dim] or 0)
-    halves = [
-        steps.add(
-            "aten.slice.Tensor",
-            {"self": source, "dim": dim, "start": start, "end": start + width, "step": 1},
-            shape,
-        )
-        for start in (0, width)
-    ]
+    halves = [steps.cut(source, dim, start, shape) for start in (0, width)]
     gate = steps.add("aten.sigmoid.default", {"self": halves[1]}, shape)
     return [steps.add("aten.mul.Tensor", {"self": halves[0], "other": gate}, shape)]
+
+
+def _stack(steps: Steps, shape: Shape) -> list[Ref]:
+    """A new axis for each, and then one after another."""
+    dim = int(steps.given["dim"]) % len(shape)
+    one = (*shape[:dim], 1, *shape[dim + 1 :])
+    apart = tuple(
+        steps.add("aten.reshape.default", {"self": steps.place(fx), "shape": with_batch(one, -1)}, one)
+        for fx in steps.given["tensors"]
+    )
+    return [steps.add("aten.cat.default", {"tensors": apart, "dim": dim}, shape)]
+
+
+def _diff(steps: Steps, shape: Shape) -> list[Ref]:
+    """All but the first less all but the last."""
+    if steps.given["n"] != 1 or steps.given["prepend"] is not None or steps.given["append"] is not None:
+        raise TraceError(
+            f"{steps.fx.name}: differences are taken once, of what is given{source_line(steps.fx)}."
+        )
+    dim = int(steps.given["dim"]) % len(shape)
+    last, first = (steps.cut(steps.value("self"), dim, start, shape) for start in (1, 0))
+    return [steps.add("aten.sub.Tensor", {"self": last, "other": first, "alpha": 1}, shape)]
+
+
+def _roll(steps: Steps, shape: Shape) -> list[Ref]:
+    """The end of each axis before its beginning."""
+    shifts, dims = steps.given["shifts"], steps.given["dims"]
+    found = steps.value("self")
+    if not dims or any(shape[int(dim) % len(shape)] is None for dim in dims):
+        raise TraceError(
+            f"{steps.fx.name}: must roll along fixed axes{source_line(steps.fx)}. Name them: dims=(...)."
+        )
+    for shift, dim in zip(shifts, (int(dim) % len(shape) for dim in dims), strict=True):
+        width = int(shape[dim] or 0)
+        at = -int(shift) % width
+        sizes = {0: at, at: width - at}
+        pieces = tuple(
+            steps.cut(found, dim, start, (*shape[:dim], size, *shape[dim + 1 :]))
+            for start, size in sorted(sizes.items(), reverse=True)
+            if size
+        )
+        found = steps.add("aten.cat.default", {"tensors": pieces, "dim": dim}, shape)
+    assert isinstance(found, Ref)
+    return [found]
+
+
+def _variance(steps: Steps, shape: Shape) -> list[Ref]:
+    """The mean square of the distance from the mean, and its root where a deviation is asked for."""
+    source = shape_of(steps.given["self"].meta["val"])
+    dims = tuple(int(dim) % len(source) for dim in steps.given["dim"])
+    count = math.prod(int(source[dim] or 0) for dim in dims)
+    given = steps.given.get("correction", int(steps.given.get("unbiased", True)))
+    correction = 1.0 if given is None else float(given)
+    if count <= correction:
+        raise TraceError(
+            f"{steps.fx.name}: needs more numbers than its correction, {correction:g}; got {count}"
+            f"{source_line(steps.fx)}. Name other axes."
+        )
+    kept = tuple(1 if axis in dims else size for axis, size in enumerate(source))
+    value, along = steps.value("self"), {"dim": dims, "dtype": None}
+    mean = steps.add("aten.mean.dim", {"self": value, "keepdim": True, **along}, kept)
+    apart = steps.add("aten.sub.Tensor", {"self": value, "other": mean, "alpha": 1}, source)
+    squares = steps.add("aten.pow.Tensor_Scalar", {"self": apart, "exponent": 2.0}, source)
+    keepdim = bool(steps.given["keepdim"])
+    found = steps.add("aten.mean.dim", {"self": squares, "keepdim": keepdim, **along}, shape)
+    scale = count / (count - correction)
+    found = steps.add("aten.mul.Tensor", {"self": found, "other": scale}, shape)
+    if str(steps.fx.target).startswith("aten.std"):
+        found = steps.add("aten.sqrt.default", {"self": found}, shape)
+    return [found]
 
 
 def _instance_norm(steps: Steps, shape: Shape) -> list[Ref]:
@@ -238,6 +307,10 @@ REWRITES: dict[str, Rewrite] = {
     "aten.masked_fill.Scalar": _masked_fill,
     "aten.masked_fill.Tensor": _masked_fill,
     "aten.glu.default": _glu,
+    "aten.stack.default": _stack,
+    "aten.diff.default": _diff,
+    "aten.roll.default": _roll,
+    **{f"aten.{name}.{kind}": _variance for name in ("var", "std") for kind in ("dim", "correction")},
     "aten.square.default": _power(2.0),
     "aten.reciprocal.default": _power(-1.0),
     **dict.fromkeys(CASTS, _cast),

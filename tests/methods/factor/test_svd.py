@@ -21,6 +21,7 @@ from wieldy.methods.factor.svd import (
     factored,
     low_rank,
     output_error,
+    product,
     rank_for_share,
 )
 from wieldy.package.save import save
@@ -107,8 +108,9 @@ def test_two_layers_compute_what_the_recomposed_weight_does(name: str, form: str
     if form == "spatial" and name in ("linear", "linear on a sequence", "conv of one"):
         pytest.skip("no kernel to take apart")
     config = SvdConfig(
-        share=0.6, form="spatial" if form == "spatial" else "channel", weighted=form == "weighted"
-    )
+        share=0.6, form="spatial" if form == "spatial" else "channel", weighted=form == "weighted",
+        max_loss=1,
+    )  # fmt: skip
     model, x, network, record = split(name, config)
     layer, (one, two) = model[0], (network.tensor(f"0.{part}.weight") for part in ("first", "second"))
     if one.ndim == 2:
@@ -194,3 +196,40 @@ def test_rejects_with_the_reason() -> None:
         SvdConfig(form="spatial")
     with pytest.raises(ConfigError, match="needs the second moments of what 'small'"):
         list(apply(network, ["small"], Stats(), SvdConfig(rank=1)))
+
+
+@pytest.mark.parametrize("form", ["channel", "spatial"])
+@pytest.mark.parametrize("shape", [(7, 5, 3, 3), (7, 5, 3, 1), (4, 6, 1, 5), (6, 9)])
+def test_the_product_of_both_layers_is_the_weight_at_full_rank(form: str, shape: tuple[int, ...]) -> None:
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    config = SvdConfig(rank=99, weighted=False, form=form)
+    assert np.allclose(product(*factored(weight, config)), weight.reshape(len(weight), -1), atol=1e-5)
+
+
+def test_a_layer_that_would_lose_too_much_of_its_outputs_stays_as_it_is() -> None:
+    network = tiny.traced(16)
+    layers = network.program.weighted_layers()
+    moments = collect_moments(
+        network, [(np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype("f4"),)], layers
+    )
+    lost: dict[str, float] = {}
+    for weighted in (True, False):
+        for bound in (0.01, 0.3, 1.0):
+            small = trace(tiny.net(16), torch.zeros(1, 1, 8, 8))
+            config = SvdConfig(share=0.4, weighted=weighted, max_loss=bound)
+            before = small.arrays()
+            for record in apply(small, layers, Stats(moments=moments), config):
+                if isinstance(record, Refused) and "max_loss" in record.reason:
+                    assert f"max_loss is {bound:.1%}" in record.reason
+                    assert bound < 1
+                elif isinstance(record, Change):
+                    first, second = (
+                        small.arrays()[f"{record.layer}.{part}.weight"] for part in ("first", "second")
+                    )
+                    weight = before[f"{record.layer}.weight"]
+                    wide = weight.reshape(len(weight), -1).astype(float)
+                    apart = wide - product(first, second)
+                    mean = moments[record.layer].mean
+                    lost[record.layer] = np.sum(apart @ mean * apart) / np.sum(wide @ mean * wide)
+                    assert lost[record.layer] <= bound * (1 + 1e-6)
+    assert lost

@@ -41,6 +41,7 @@ class SvdConfig(MethodConfig):
     share: float = Field(default=0.5, gt=0, lt=1)  # of the weight's numbers that both factors may have
     form: Literal["channel", "spatial"] = "channel"  # of convolutions
     weighted: bool = True  # by the second moments of the input; of convolutions in the channel form alone
+    max_loss: float = Field(default=0.25, gt=0, le=1)  # of the squares of a layer's outputs, if moments tell
 
     @model_validator(mode="after")
     def _check(self) -> "SvdConfig":
@@ -90,8 +91,21 @@ def _roots(moment: Matrix) -> tuple[Matrix, Matrix]:
 
 def output_error(weight: Matrix, factors: Factors, moment: Matrix) -> float:
     """Return E |(W - W') x|^2 over E |W x|^2."""
-    lost = weight - factors.left @ factors.right
-    return float(np.sum((lost @ moment) * lost) / np.sum((weight @ moment) * weight))
+    return _output_error(weight, factors.left @ factors.right, moment)
+
+
+def _output_error(weight: Matrix, other: Matrix, moment: Matrix) -> float:
+    lost, squares = weight - other, float(np.sum((weight @ moment) * weight))
+    return float(np.sum((lost @ moment) * lost)) / squares if squares > 0 else 0.0
+
+
+def product(first: NDArray[np.float32], second: NDArray[np.float32]) -> Matrix:
+    """Return the weight (rows, columns) of the one layer that two compute as, as `factored` returns them."""
+    one, two = first.astype(np.float64), second.astype(np.float64)
+    if one.ndim == 4 and two.shape[3] > 1:  # a column, then a row
+        whole: Matrix = np.einsum("frw,rch->fchw", two[:, :, 0], one[..., 0])
+        return whole.reshape(len(two), -1)
+    return two.reshape(len(two), -1) @ one.reshape(len(one), -1)
 
 
 def rank_for_share(rows: int, columns: int, share: float) -> int:
@@ -125,8 +139,8 @@ def apply(
         weight = arrays[node.weight]
         first, second = factored(weight, config, _moment(stats, layer) if config.weighted else None)
         numbers = first.size + second.size
-        if numbers >= weight.size:
-            reason = f"rank {len(first)} would have {numbers:,} numbers, and it has {weight.size:,}"
+        reason = _too_dear(weight, first, second, stats, layer, config)
+        if reason:
             records.append(Refused(layer=layer, method=NAME, reason=reason))
             continue
         width = program.shape(next(node.refs()))[-1]
@@ -139,6 +153,12 @@ def apply(
     kept = {name: spec for name, spec in tensors.items() if name in used}
     network.rewrite(program.with_nodes(nodes, kept), {name: arrays[name] for name in kept}, network.formats)
     yield from records
+
+
+def factorable(network: GraphNetwork, config: SvdConfig) -> list[str]:
+    """Return the layers that `apply` would split, whatever it would save."""
+    nodes = [node for node in network.program.nodes if node.op in (CONV, LINEAR)]
+    return [node.layer for node in nodes if not _reason(network, node, config)]
 
 
 def factored(
@@ -179,6 +199,29 @@ def _reason(network: GraphNetwork, node: Node | None, config: SvdConfig) -> str:
     spatial = node.op == CONV and config.form == "spatial"
     if spatial and network.program.tensors[node.weight].shape[2:] == (1, 1):
         return "a kernel of 1 x 1 has no column to take apart"
+    return ""
+
+
+def _too_dear(
+    weight: NDArray[np.float32],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    stats: Stats,
+    layer: str,
+    config: SvdConfig,
+) -> str:
+    """Say why two layers would be no gain, or too great a loss, if they would."""
+    numbers = first.size + second.size
+    if numbers >= weight.size:
+        return f"rank {len(first)} would have {numbers:,} numbers, and it has {weight.size:,}"
+    if layer in stats.moments:
+        wide = weight.reshape(len(weight), -1).astype(np.float64)
+        lost = _output_error(wide, product(first, second), stats.moments[layer].mean)
+        if lost > config.max_loss:
+            return (
+                f"rank {len(first)} would lose {lost:.1%} of the squares of its outputs, and max_loss is "
+                f"{config.max_loss:.1%}"
+            )
     return ""
 
 

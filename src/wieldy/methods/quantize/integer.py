@@ -12,9 +12,8 @@ all (benchmarks/ranges.py). On 2,000 crops, MobileNetV2 of ImageNet in eight bit
 at 1.5, on 77 % with squares and on 69 % with ranges that hold everything; sentences of MiniLM, whose few
 large numbers carry meaning, kept a cosine of 0.91, 0.99 and 0.99. So compress/quantize.py tries them on the
 examples. Scales of weights that minimise such errors gained nothing (MobileNetV2 in seven bits: 75.0 to
-76.0 %, and 75.8 % with each row's largest). Scales of
-16 significant bits, see formats/integer.py. Seven bits of weight are exact on CPUs whose byte products
-saturate (no VNNI).
+76.0 %, and 75.8 % with each row's largest). Scales of 16 significant bits, see formats/integer.py. Seven bits
+of weight are exact on CPUs whose byte products saturate (no VNNI).
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,167 @@
+"""What a run's method makes of a network: fewer channels, zeros, or layers as two thinner ones."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from wieldy.compress.apply import account, apply_plan
+from wieldy.compress.quantize import first_examples, quantize_roughly
+from wieldy.core.errors import BudgetError
+from wieldy.core.records import Change, Plan, Refused
+from wieldy.flow.state import ORIGINAL, Account, Run
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.contract import Hook
+from wieldy.methods.factor.svd import SvdConfig, factorable
+from wieldy.methods.prune import zeros
+from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.methods.registry import settings_of
+from wieldy.package.save import save
+from wieldy.plan.ranking import ranked
+from wieldy.plan.search import search_plan
+from wieldy.plan.trials import factor_where_faster
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.session import Session
+from wieldy.runtime.session import open as open_package
+from wieldy.stats.collect import Stats
+from wieldy.stats.moments import collect_moments
+from wieldy.train.augment import flip_and_shift
+from wieldy.train.distill import Distill
+from wieldy.train.features import exposing, stage_features
+from wieldy.train.fit import evaluate, fit
+from wieldy.train.mask import Mask
+from wieldy.train.recalibrate import recalibrate
+
+Removed = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A smaller network, what was planned, what became of every layer, and how its weights are stored."""
+
+    network: GraphNetwork
+    plan: Plan
+    accounted: Account
+    formats: dict[str, str] | None = None
+
+
+def reduced(run: Run, network: GraphNetwork) -> Reduced:
+    """Do what the run's method does, and train what remains to compute as the original does.
+
+    Raises:
+        BudgetError: no share of removed channels reaches the budget, or no layer is faster as two.
+    """
+    if isinstance(run.method, ZerosConfig):
+        return _with_zeros(run, network, run.method)
+    if isinstance(run.method, SvdConfig):
+        return _in_low_rank(run, network, run.method)
+    plan = planned(run, network)
+    small = recovered(run, network, plan) if plan.remove else network
+    return Reduced(small, plan, account(network.program, small.program, plan))
+
+
+def _with_zeros(run: Run, network: GraphNetwork, config: ZerosConfig) -> Reduced:
+    """Let zeros come while the network trains; the package leaves them out."""
+    plan = _fixed_plan(run)
+    layers, refused = zeros.sparse_layers(network)
+    small = trained(run, network, apply_plan(network, plan), {}, Mask(layers, config))
+    changes = []
+    for node in zeros.weighted(network, layers):
+        first, second = (zeros.counts(of.tensor(next(node.stored()))) for of in (network, small))
+        changes.append(
+            Change(layer=node.layer, method=zeros.NAME, before=first, after=second, seed=config.seed)
+        )
+    formats = zeros.stored_formats(network, config)
+    return Reduced(small, plan, (tuple(changes), refused), formats)
+
+
+def _in_low_rank(run: Run, network: GraphNetwork, config: SvdConfig) -> Reduced:
+    """Factor the layers that are faster as two."""
+    layers = factorable(network, config)
+    moments = collect_moments(network, first_examples(run.data), layers, progress=run.progress)
+    stats = Stats(moments=moments)
+    small, records = factor_where_faster(
+        network, stats, config, threads=run.threads, batch=_batch(run, network), tier=run.tier,
+        ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
+    changes = tuple(record for record in records if isinstance(record, Change))
+    refused = tuple(record for record in records if isinstance(record, Refused))
+    if not changes:
+        raise BudgetError(
+            f"svd: no layer gains by being two here; {refused[0].layer!r}: {refused[0].reason}. Take another "
+            "share, or remove channels instead: leave out method."
+        )
+    return Reduced(trained(run, network, small, {}), _fixed_plan(run), (changes, refused))
+
+
+def _batch(run: Run, network: GraphNetwork) -> int:
+    """Return the batch at which the run measures."""
+    if run.batch is not None:
+        return run.batch
+    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
+        original = Subject(save(network, Path(folder) / ORIGINAL))
+        return measure(original, original, **run.settings, rounds=1, processes=1).batch
+
+
+def _fixed_plan(run: Run) -> Plan:
+    """Return the plan of a run whose method says how much goes: no channel does."""
+    return Plan(method=settings_of(run.method), remove={}, budget=run.budget.model_dump())
+
+
+def planned(run: Run, network: GraphNetwork) -> Plan:
+    """Rank the channels and search for the share to remove."""
+
+    def judge(small: GraphNetwork) -> float:
+        recalibrate(small, run.data.train, seed=run.seed)
+        score = evaluate(small, run.data.validate, run.data)
+        return score if run.data.metric.higher_is_better else -score
+
+    ranking = ranked(network, run.data, run.method, progress=run.progress)
+    return search_plan(
+        network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
+        batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
+        finish=partial(quantize_roughly, config=run.quantize) if run.quantize else None,
+    )  # fmt: skip
+
+
+def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
+    """Remove what the plan says and train what remains."""
+    return trained(run, network, apply_plan(network, plan), plan.remove)
+
+
+def trained(
+    run: Run, network: GraphNetwork, small: GraphNetwork, removed: Removed, *more: Hook
+) -> GraphNetwork:
+    """Train a small network to compute as the original does."""
+    recalibrate(small, run.data.train, seed=run.seed)
+    how, views = run.recovery, None
+    shape = next(iter(network.program.inputs.values())).shape
+    if how.augment and len(shape) == 4 and len(network.program.inputs) == 1:
+        views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
+    hooks: list[Hook] = [*distillation(run, network, removed), *more]
+    return fit(
+        small, run.data, *hooks, config=how.fit, augment=views,
+        ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
+
+
+def distillation(run: Run, network: GraphNetwork, removed: Removed) -> tuple[Distill, ...]:
+    """Return the hook by which the original teaches, or none where the recovery asks for none."""
+    how = run.recovery
+    if how.distill_weight == 0:
+        return ()
+    features = stage_features(network, removed) if how.feature_weight > 0 else None
+    teacher = as_session(exposing(network, features.names) if features else network, run.threads)
+    return (
+        Distill(
+            teacher, temperature=how.temperature, weight=how.distill_weight, features=features,
+            feature_weight=how.feature_weight,
+        ),
+    )  # fmt: skip
+
+
+def as_session(network: GraphNetwork, threads: int) -> Session:
+    """Return a network in the runtime, which answers in two thirds of torch's time (measured)."""
+    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
+        return open_package(save(network, Path(folder) / "teacher.wieldy"), threads=threads)
