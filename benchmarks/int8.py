@@ -150,7 +150,7 @@ def quality(known: Known, files: dict[str, Path]) -> dict[str, Any]:
         right = {side: (p == wanted).astype(np.float64) for side, p in said.items()}
         found[name] = {"examples": len(inputs), "labels": labels is not None}
         for side, hits in right.items():
-            theirs = right["nncf7" if side == "int7" else "nncf"]
+            theirs = right["nncf7" if side in ("int7", "nncf7") else "nncf"]
             found[name][side] = {
                 "share": proportion(int(hits.sum()), len(hits)).model_dump(),
                 "flips": int((said[side] != said["f32"]).sum()),

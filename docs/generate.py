@@ -14,7 +14,7 @@ from wieldy.cli.main import VERBS
 from wieldy.core import errors
 from wieldy.core.errors import WieldyError
 from wieldy.graph.arguments import REWRITTEN
-from wieldy.graph.ops import CONV, EXPAND, LINEAR, OPS, WEIGHTED
+from wieldy.graph.ops import EXPAND, OPS, WEIGHTED
 from wieldy.graph.reader import EXPANDS, RESHAPES
 from wieldy.graph.rewrites import REWRITES
 from wieldy.graph.rules import rule_of
@@ -23,7 +23,6 @@ from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
 RESHAPE = "aten.reshape.default"
-FACTORED = (CONV, LINEAR)
 BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -56,7 +55,7 @@ def operators() -> str:
             spellings[name].append(f"`{written.removeprefix('aten.')}`")
     rows = []
     for name in sorted(OPS):
-        compressed = ["8 bits"] * (name in WEIGHTED) + ["low rank"] * (name in FACTORED)
+        compressed = ["8 bits", "low rank"] * (name in WEIGHTED)
         text = (rule_of(name).__doc__ or "").split("\n")[0]
         row = [f"`{name.removeprefix('aten.')}`", ", ".join(spellings[name]), text, ", ".join(compressed)]
         rows.append(row)

@@ -10,7 +10,7 @@ from wieldy.compress.apply import account, apply_plan
 from wieldy.compress.quantize import first_examples, quantize_roughly
 from wieldy.core.errors import BudgetError
 from wieldy.core.records import Change, Plan, Refused
-from wieldy.flow.state import ORIGINAL, Account, Run
+from wieldy.flow.state import Account, Run
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
 from wieldy.methods.factor.svd import SvdConfig, factorable
@@ -21,7 +21,6 @@ from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.plan.search import search_plan
 from wieldy.plan.trials import factor_where_faster
-from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import Session
 from wieldy.runtime.session import open as open_package
 from wieldy.stats.collect import Stats
@@ -82,7 +81,7 @@ def _in_low_rank(run: Run, network: GraphNetwork, config: SvdConfig) -> Reduced:
     moments = collect_moments(network, first_examples(run.data), layers, progress=run.progress)
     stats = Stats(moments=moments)
     small, records = factor_where_faster(
-        network, stats, config, threads=run.threads, batch=_batch(run, network), tier=run.tier,
+        network, stats, config, threads=run.threads, batch=run.batch or 1, tier=run.tier,
         ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
     changes = tuple(record for record in records if isinstance(record, Change))
@@ -93,15 +92,6 @@ def _in_low_rank(run: Run, network: GraphNetwork, config: SvdConfig) -> Reduced:
             "share, or remove channels instead: leave out method."
         )
     return Reduced(trained(run, network, small, {}), _fixed_plan(run), (changes, refused))
-
-
-def _batch(run: Run, network: GraphNetwork) -> int:
-    """Return the batch at which the run measures."""
-    if run.batch is not None:
-        return run.batch
-    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
-        original = Subject(save(network, Path(folder) / ORIGINAL))
-        return measure(original, original, **run.settings, rounds=1, processes=1).batch
 
 
 def _fixed_plan(run: Run) -> Plan:

@@ -2,7 +2,7 @@
 
 One process tells which share is about right; what it says is off by a few percent (runtime/timing.py). So the
 share that is chosen is measured in several, and enlarged until the upper end of their interval meets the
-goal: then the file, measured again, does so in nineteen of twenty cases.
+goal: then the recovered file, measured anew, is likely to.
 """
 
 import tempfile

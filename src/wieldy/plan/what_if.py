@@ -42,7 +42,7 @@ SPARSITIES = (0.5, 0.75, 0.9, 0.95)
 SHARES = (0.5, 0.25)  # of a weight's numbers that its two factors may have
 BLOCKS = (1, 8)
 MULTIPLE = 16
-ROUNDS = 10
+PROCESSES, ROUNDS = 3, 4  # enough to tell a gain, which all of them have to see
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def what_if(
         PackageError: the file is no sound package.
         TierError: this CPU lacks the tier.
 
-    Cost: some sixteen measurements of a second or two, and a minute once for the cost table.
+    Cost: some sixteen measurements of a few seconds, and a minute once for the cost table.
     """
     network = load(path)
     tier, threads = tier or current_tier(), usable_cores() if threads is None else threads
@@ -100,7 +100,7 @@ def what_if(
             saved = save(built.network, Path(folder) / "candidate.wieldy", formats=built.formats)
             timing = measure(
                 Subject(dense), Subject(saved, built.precision), threads=threads, batch=batch, tier=tier,
-                rounds=ROUNDS, ledger=ledger,
+                rounds=ROUNDS, processes=PROCESSES, ledger=ledger,
             )  # fmt: skip
             has_zeros = bool(stored_blocks(read(saved)))
             predicted = _predicted(saved, table) if table and has_zeros else None

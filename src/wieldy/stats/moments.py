@@ -13,7 +13,7 @@ from wieldy.core import lock
 from wieldy.core.errors import DataError
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import CONV, LINEAR
+from wieldy.graph.ops import CONV1D, LINEAR
 from wieldy.graph.program import Node
 from wieldy.graph.tensors import tensors
 from wieldy.stats.modes import evaluating
@@ -54,13 +54,16 @@ Moments = dict[str, SecondMoment]
 def patches(node: Node, weight: Tensor, x: Tensor) -> Tensor:
     """Return what each output of a layer is a product with: (n, inputs * kernel area), channels outermost.
 
-    Linear layers and convolutions in two dimensions without groups.
+    Linear layers and convolutions without groups.
     """
     if node.op == LINEAR:
         return x.reshape(-1, x.shape[-1])
-    assert node.op == CONV
     stride, padding, dilation = (node.inputs[name] for name in ("stride", "padding", "dilation"))
-    columns = F.unfold(x, weight.shape[2:], dilation, padding, stride)  # type: ignore[arg-type]
+    kernel = tuple(weight.shape[2:])
+    if node.op == CONV1D:  # over pictures of height one
+        x, kernel = x.unsqueeze(2), (1, *kernel)
+        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)  # type: ignore[misc]
+    columns = F.unfold(x, kernel, dilation, padding, stride)  # type: ignore[arg-type]
     return columns.transpose(1, 2).reshape(-1, columns.shape[1])
 
 

@@ -87,6 +87,8 @@ LAYERS = {
     "linear on a sequence": (lambda: nn.Linear(24, 20, bias=False), (5, 24)),
     "conv": (lambda: nn.Conv2d(12, 16, 3, padding=1), (12, 9, 8)),
     "conv strided and dilated": (lambda: nn.Conv2d(12, 16, 3, (2, 1), (1, 2), (2, 1)), (12, 11, 9)),
+    "conv1d": (lambda: nn.Conv1d(12, 16, 5, padding=2), (12, 19)),
+    "conv1d strided and dilated": (lambda: nn.Conv1d(12, 16, 3, 2, 1, 2), (12, 19)),
     "conv of one": (lambda: nn.Conv2d(16, 16, 1), (16, 5, 5)),
 }
 
@@ -105,7 +107,7 @@ def split(name: str, config: SvdConfig) -> tuple[nn.Module, torch.Tensor, GraphN
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("form", ["channel", "spatial", "weighted"])
 def test_two_layers_compute_what_the_recomposed_weight_does(name: str, form: str, tmp_path) -> None:
-    if form == "spatial" and name in ("linear", "linear on a sequence", "conv of one"):
+    if form == "spatial" and name not in ("conv", "conv strided and dilated"):
         pytest.skip("no kernel to take apart")
     config = SvdConfig(
         share=0.6, form="spatial" if form == "spatial" else "channel", weighted=form == "weighted",
@@ -118,7 +120,7 @@ def test_two_layers_compute_what_the_recomposed_weight_does(name: str, form: str
     elif form == "spatial":
         whole = torch.einsum("rih,ork->oihk", one[..., 0], two[:, :, 0])
     else:
-        whole = torch.einsum("rihk,or->oihk", one, two[:, :, 0, 0])
+        whole = torch.einsum("ri...,or->oi...", one, two.reshape(len(two), -1))
     with torch.no_grad():
         layer.weight.copy_(whole)
     assert networks.relative_error(network(x), model(x)) < 1e-5
@@ -189,7 +191,9 @@ def test_rejects_with_the_reason() -> None:
     records = apply(network, list(dict.fromkeys(layers)), Stats(), SvdConfig(weighted=False, rank=2))
     reasons = {record.layer: record.reason for record in records if isinstance(record, Refused)}
     assert "in groups already" in reasons["grouped"]
-    assert "no linear layer" in reasons["line"]
+    (record,) = apply(network, ["norm of none"], Stats(), SvdConfig(weighted=False))
+    assert isinstance(record, Refused)
+    assert "no linear layer" in record.reason
     assert "serves several layers" in reasons["twice"]
     assert "would have 12 numbers, and it has 8" in reasons["small"]
     with pytest.raises(ConfigError, match="only the channel form"):

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from wieldy.core.errors import ConfigError
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import CONV, LINEAR
+from wieldy.graph.ops import CONV, LINEAR, WEIGHTED
 from wieldy.graph.program import Argument, Node, Ref, Shape, Spec, Stored
 from wieldy.methods.contract import MethodConfig
 from wieldy.stats.collect import Stats
@@ -157,7 +157,7 @@ def apply(
 
 def factorable(network: GraphNetwork, config: SvdConfig) -> list[str]:
     """Return the layers that `apply` would split, whatever it would save."""
-    nodes = [node for node in network.program.nodes if node.op in (CONV, LINEAR)]
+    nodes = [node for node in network.program.nodes if node.op in WEIGHTED]
     return [node.layer for node in nodes if not _reason(network, node, config)]
 
 
@@ -188,8 +188,8 @@ def _rank(matrix: Matrix, config: SvdConfig) -> int:
 
 def _reason(network: GraphNetwork, node: Node | None, config: SvdConfig) -> str:
     """Say why a layer cannot be split, if it cannot."""
-    if node is None or node.op not in (CONV, LINEAR):
-        return "it is no linear layer and no convolution in two dimensions"
+    if node is None or node.op not in WEIGHTED:
+        return "it is no linear layer and no convolution"
     if node.groups > 1:
         return "its channels are in groups already"
     if sum(node.weight in other.stored() for other in network.program.nodes) > 1:
@@ -270,13 +270,14 @@ def _moved(
 def _spreads(node: Node, second: NDArray[np.float32]) -> tuple[dict[str, Argument], dict[str, Argument]]:
     """Return strides, paddings and dilations of both layers: each keeps those of the axes that it spans."""
     found: tuple[dict[str, Argument], dict[str, Argument]] = ({}, {})
-    for name, none in PLAIN.items() if node.op == CONV else ():
+    for name, none in PLAIN.items() if node.op != LINEAR else ():
         value = node.inputs[name]
         assert isinstance(value, tuple)
-        high, across = (int(size) for size in value)  # type: ignore[arg-type]  # fits() saw to it
-        spans = second.shape[3] > 1  # the row of a spatial form
-        found[0][name] = (high, none) if spans else (high, across)
-        found[1][name] = (none, across) if spans else (none, none)
+        value = tuple(int(size) for size in value)  # type: ignore[arg-type]  # fits() saw to it
+        if node.op == CONV and second.shape[3] > 1:  # a column, then a row
+            found[0][name], found[1][name] = (value[0], none), (none, value[1])
+        else:
+            found[0][name], found[1][name] = value, (none,) * len(value)
     return found
 
 
@@ -284,5 +285,7 @@ def _middle(node: Node, first: NDArray[np.float32], second: NDArray[np.float32],
     """Return the shape of what the first layer yields; a column leaves the width of the input as it is."""
     if node.op == LINEAR:
         return (*node.shape[:-1], len(first))
-    batch, _, height, across = node.shape
-    return (batch, len(first), height, width if second.shape[3] > 1 else across)
+    batch, _, *sizes = node.shape
+    if node.op == CONV and second.shape[3] > 1:
+        sizes[1] = width
+    return (batch, len(first), *sizes)
