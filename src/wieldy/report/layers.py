@@ -39,9 +39,15 @@ def _keyed(rows: Iterable[LayerRow]) -> list[tuple[tuple[str, str, int], LayerRo
 def pair_times(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[LayerBar]:
     """Match executed operations by the layers that the runtime fused into them.
 
-    Where one side does in one operation what the other does in several, all of them are one bar.
+    Where one side does in one operation what the other does in several, all of them are one bar; so are the
+    two layers that one was factored into.
     """
-    bars, rest = [], list(after)
+    known = _layers_of(before)
+    bars: list[LayerBar] = []
+    rest = [
+        time.model_copy(update={"layers": tuple(_of_original(layer, known) for layer in time.layers)})
+        for time in after
+    ]
     waiting = list(before)
     while waiting:
         first, second, layers = [waiting.pop(0)], list[LayerTime](), set[str]()
@@ -51,6 +57,12 @@ def pair_times(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[
             first += _taken(waiting, _layers_of(second))
         bars.append(_bar(first, second))
     return bars + [_bar([], [time]) for time in rest]
+
+
+def _of_original(layer: str, known: set[str]) -> str:
+    """Return the layer of the original that one of the package does the work of, or a half of it."""
+    whole = layer.removesuffix(".first").removesuffix(".second")
+    return whole if layer not in known and whole in known else layer
 
 
 def _layers_of(times: Iterable[LayerTime]) -> set[str]:
