@@ -290,7 +290,8 @@ def _int8_quality(name: str, found: dict[str, Any], tier: str) -> list[list[str]
     for kind, judged in found["quality"].items():
         for form in (form for form in INT8_FORMS if form in judged):
             row = judged[form]
-            points = [_points(row[key]) for key in ("drop_points", "nncf_minus_this_points")]
+            keys = ("drop_points", "nncf_minus_this_points")
+            points = [_points(row[key]) if key in row else "" for key in keys]
             judges = f"{name}, {kind} ({judged['examples']:,})"
             rows.append([judges, INT8_FORMS[form], _share(row["share"]), *points])
     for form, same in found["same_on_avx2"].items():

@@ -7,7 +7,7 @@ values was 1.3 times as fast so); ratios of AB and of BA are then two heaps, and
 anywhere between them.
 
 Where buffers land differs from process to process, and so does who else was on the machine in those seconds.
-Of fifteen pairs, each measured in twelve processes, the ratios of processes were 1 to 7 % apart (standard
+Of fifteen pairs, each measured in twelve processes, the ratios of processes were 0.6 to 7 % apart (standard
 deviation; most in eight bits), where the rounds within one promised 0.4 to 1.5 %. A figure is therefore the
 median of several processes, and their least and largest are its interval.
 """
