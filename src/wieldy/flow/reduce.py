@@ -9,7 +9,8 @@ from pathlib import Path
 from wieldy.compress.apply import account, apply_plan
 from wieldy.compress.quantize import first_examples, quantize_roughly
 from wieldy.core.errors import BudgetError
-from wieldy.core.records import Change, Plan, Refused
+from wieldy.core.records import Change, Plan
+from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Run
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
@@ -77,15 +78,15 @@ def _with_zeros(run: Run, network: GraphNetwork, config: ZerosConfig) -> Reduced
 
 def _in_low_rank(run: Run, network: GraphNetwork, config: SvdConfig) -> Reduced:
     """Factor the layers that are faster as two."""
+    assert run.batch is not None  # execute settled it
     layers = factorable(network, config)
     moments = collect_moments(network, first_examples(run.data), layers, progress=run.progress)
     stats = Stats(moments=moments)
     small, records = factor_where_faster(
-        network, stats, config, threads=run.threads, batch=run.batch or 1, tier=run.tier,
+        network, stats, config, threads=run.threads, batch=run.batch, tier=run.tier,
         ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
-    changes = tuple(record for record in records if isinstance(record, Change))
-    refused = tuple(record for record in records if isinstance(record, Refused))
+    changes, refused = beside(((), ()), records)
     if not changes:
         raise BudgetError(
             f"svd: no layer gains by being two here; {refused[0].layer!r}: {refused[0].reason}. Take another "

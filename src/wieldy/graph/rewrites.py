@@ -109,7 +109,8 @@ def _diff(steps: Steps, shape: Shape) -> list[Ref]:
     """All but the first less all but the last."""
     if steps.given["n"] != 1 or steps.given["prepend"] is not None or steps.given["append"] is not None:
         raise TraceError(
-            f"{steps.fx.name}: differences are taken once, of what is given{source_line(steps.fx)}."
+            f"{steps.fx.name}: differences are taken once, of what is given{source_line(steps.fx)}. "
+            "Call it once for each, on joined values."
         )
     dim = int(steps.given["dim"]) % len(shape)
     last, first = (steps.cut(steps.value("self"), dim, start, shape) for start in (1, 0))

@@ -229,7 +229,8 @@ def _best(search: Search, shares: dict[int, float]) -> tuple[float, int]:
         shares = {of: search.share_for(aim, known, of) for of, known in shares.items()}
         shares[multiple] = max(shares[multiple], search.more_than(share, multiple))
         for of, known in shares.items():
-            search.meets(known, of)
+            if (known, of) not in search.points:
+                search.meets(known, of)
     return shares[best()], best()
 
 
