@@ -18,7 +18,7 @@ SHORT = FitConfig(epochs=2, batch_size=64)
 
 
 def step(inputs: torch.Tensor, outputs: torch.Tensor) -> Step:
-    return Step(nn.Identity(), inputs, outputs, torch.zeros(len(inputs), dtype=torch.int64), 0, 1)
+    return Step(nn.Identity(), inputs, outputs, torch.zeros(len(inputs), dtype=torch.int64), 0, 1, 0.1)
 
 
 def pictures(count: int = 8) -> torch.Tensor:

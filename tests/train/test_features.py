@@ -46,7 +46,7 @@ def pictures(count: int = 8) -> torch.Tensor:
 def penalty(hook: Distill, student: GraphNetwork) -> float:
     x = pictures()
     hook.attach(student)
-    found = hook.penalty(Step(student, x, student(x), torch.zeros(len(x), dtype=torch.int64), 0, 1))
+    found = hook.penalty(Step(student, x, student(x), torch.zeros(len(x), dtype=torch.int64), 0, 1, 0.1))
     hook.finish(student)
     return found.item()
 

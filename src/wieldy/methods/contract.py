@@ -7,9 +7,9 @@
 A method knows one group or one scope. It never sees a budget, a data set or a whole plan.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,17 +59,27 @@ class Step:
     targets: Values
     index: int
     total: int
+    learning_rate: float  # of this step
 
 
 class Hook:
     """Takes part in training; every method does nothing unless a subclass says otherwise.
 
-    In a plain loop: `attach` once, add `penalty` to the loss, call `after_backward` before and
-    `after_step` after the optimiser's step, and `finish` at the end.
+    In a plain loop: `attach` once; in each step call `before_forward`, add `penalty` to the loss, call
+    `after_backward` before and `after_step` after the optimiser's step; and `finish` at the end.
+
+    Attributes:
+        needs: settings of `wieldy.fit` without which the method is not the published one, such as a momentum
+            of 0; `fit` refuses others.
     """
+
+    needs: ClassVar[Mapping[str, Any]] = {}
 
     def attach(self, network: nn.Module) -> None:
         """Prepare for training `network`."""
+
+    def before_forward(self, network: nn.Module) -> None:
+        """Look at or alter weights before the network sees a batch."""
 
     def penalty(self, step: Step) -> Tensor | None:  # noqa: ARG002
         """Return a scalar to add to the loss, or None."""
@@ -83,3 +93,14 @@ class Hook:
 
     def finish(self, network: nn.Module) -> None:
         """Leave `network` as it shall be kept."""
+
+    def settling(self) -> "Hook | None":
+        """Return what keeps, while training goes on, the structure that this hook found.
+
+        None: weights that are zero stay zero, and that is all of it.
+        """
+        return None
+
+    def records(self) -> Iterator[Change | Refused]:
+        """Yield, after `finish`, what became of every layer that the method looked at."""
+        yield from ()

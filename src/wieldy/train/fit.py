@@ -87,6 +87,8 @@ def fit(
             f"fit: the metric {data.metric.name!r} has no loss, and no hook teaches. Give one: "
             "Metric(..., loss=...), or Distill."
         )
+    for hook in hooks:
+        _check_needs(hook, config)
     trained = channels_last(copy.deepcopy(network))
     total = config.epochs * data.train.steps(config.batch_size)
     optimizer = _optimizer(trained, config)
@@ -137,14 +139,17 @@ def _epoch(
         inputs = tuple(
             value.to(memory_format=torch.channels_last) if value.ndim == 4 else value for value in inputs
         )
+        rate = learning_rate(config, index, total)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, index, total)
+            group["lr"] = rate
+        for hook in hooks:
+            hook.before_forward(network)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             outputs = network(*inputs)
         outputs = alone(tuple(value.float() for value in all_of(outputs)))
         if index == 0:
             check_outputs(outputs, data.train.labels, "train")
-        step = Step(network, alone(inputs), outputs, alone(targets), index, total)
+        step = Step(network, alone(inputs), outputs, alone(targets), index, total, rate)
         _descend(step, hooks, loss, optimizer)
         task.advance()
         index += 1
@@ -174,6 +179,15 @@ def _descend(
     optimizer.step()
     for hook in hooks:
         hook.after_step(step)
+
+
+def _check_needs(hook: Hook, config: FitConfig) -> None:
+    for name, value in hook.needs.items():
+        if getattr(config, name) != value:
+            raise ConfigError(
+                f"fit: {type(hook).__name__} needs {name}={value!r}; got {getattr(config, name)!r}. "
+                f"Use config.model_copy(update=dict({type(hook).__name__}.needs))."
+            )
 
 
 def learning_rate(config: FitConfig, index: int, total: int) -> float:

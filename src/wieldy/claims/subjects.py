@@ -1,0 +1,28 @@
+"""The networks and the data on which claims are measured, trained here and now from a seed."""
+
+from functools import cache
+
+import torch
+
+from wieldy.core.data import Data
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
+from wieldy.train.fit import FitConfig, fit
+from wieldy.zoo.data import fashion
+from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
+
+EPOCHS = {Lenet300: 12, Lenet5: 6}
+RATES = {Lenet300: 0.05, Lenet5: 0.03}
+
+
+@cache
+def pictures() -> Data:
+    """Return the pictures that come with the package: 8,000 for training, 2,000 and 3,000 to judge by."""
+    return fashion.embedded()
+
+
+@cache
+def trained(kind: type[Lenet300] | type[Lenet5], seed: int = 0) -> GraphNetwork:
+    """Return a network trained on those pictures; it is shared, so copy it before you alter it."""
+    config = FitConfig(epochs=EPOCHS[kind], learning_rate=RATES[kind], seed=seed)
+    return trace(fit(seeded(kind, seed), pictures(), config=config), torch.zeros(1, 1, 28, 28))
