@@ -17,6 +17,7 @@ from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.factor.svd import SvdConfig
+from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.random import RandomConfig
 from wieldy.methods.quantize.integer import IntegerConfig, prepare
 from wieldy.methods.registry import METHODS, by_name
@@ -41,7 +42,7 @@ def stats_for(network: GraphNetwork) -> Stats:
 def ready(network: GraphNetwork, kind: type[MethodConfig], scope: tuple[str, ...]) -> Stats:
     """What a transform has to be handed; an integer one also wants the network's norms folded."""
     x = tiny.digits().train.inputs[:64]
-    if kind is SvdConfig:
+    if kind in (SvdConfig, LobsConfig):
         return Stats(moments=collect_moments(network, [(x,)], scope))
     if kind is not IntegerConfig:
         return Stats()
@@ -78,7 +79,9 @@ def test_names_differ() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"magnitude, taylor, random, zeros, svd, integer; got 'tailor'"):
+    with pytest.raises(
+        ConfigError, match=r"magnitude, taylor, random, zeros, lobs, svd, integer; got 'tailor'"
+    ):
         by_name("tailor")
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wieldy.claims import importance, svd
+from wieldy.claims import importance, lobs, svd
 from wieldy.core.errors import ConfigError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
@@ -16,6 +16,7 @@ from wieldy.runtime.session import usable_cores
 Measure = Callable[[bool, Progress], list[Claim]]  # (quick, progress)
 SYSTEMS: dict[str, tuple[str, Measure]] = {
     "importance": ("scored channels beat random ones before recovery", importance.measure),
+    "lobs": ("removed weights cost what was predicted, and what stays makes up for them", lobs.measure),
     "svd": ("low rank weighted by the input's second moment beats plain", svd.measure),
 }
 ALL = "all"

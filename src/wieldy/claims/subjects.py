@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from torch import nn
 
 from wieldy.core.data import Data
 from wieldy.graph.network import GraphNetwork
@@ -11,8 +12,8 @@ from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 
-EPOCHS = {Lenet300: 12, Lenet5: 6}
-RATES = {Lenet300: 0.05, Lenet5: 0.03}
+EPOCHS: dict[type[nn.Module], int] = {Lenet300: 12, Lenet5: 6}
+RATES: dict[type[nn.Module], float] = {Lenet300: 0.05, Lenet5: 0.03}
 
 
 @cache
@@ -22,7 +23,7 @@ def pictures() -> Data:
 
 
 @cache
-def trained(kind: type[Lenet300] | type[Lenet5], seed: int = 0) -> GraphNetwork:
+def trained(kind: type[nn.Module], seed: int = 0) -> GraphNetwork:
     """Return a network trained on those pictures; it is shared, so copy it before you alter it."""
     config = FitConfig(epochs=EPOCHS[kind], learning_rate=RATES[kind], seed=seed)
     return trace(fit(seeded(kind, seed), pictures(), config=config), torch.zeros(1, 1, 28, 28))

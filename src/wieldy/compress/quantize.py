@@ -144,10 +144,10 @@ def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwo
     return small
 
 
-def first_examples(data: Data) -> list[Inputs]:
+def first_examples(data: Data, examples: int = EXAMPLES) -> list[Inputs]:
     """Return batches of the first training examples, of which statistics are taken."""
     batches: list[Inputs] = []
-    left = EXAMPLES
+    left = examples
     for x, _ in data.train.batches(BATCH):
         batches.append(each(part(x, slice(left))))
         left -= count(batches[-1])

@@ -38,6 +38,8 @@ class Change(Frozen):
     before: dict[str, int]  # shape-like facts, e.g. {"out_channels": 64, "in_channels": 32}
     after: dict[str, int]
     seed: int
+    figures: dict[str, float] = Field(default_factory=dict)  # what the method found, e.g. {"damping": 0.01}
+    note: str = ""  # what else there is to know
 
 
 class Refused(Frozen):

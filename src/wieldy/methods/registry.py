@@ -7,7 +7,7 @@ from typing import Any, Literal
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.factor import svd
-from wieldy.methods.prune import magnitude, random, taylor, zeros
+from wieldy.methods.prune import lobs, magnitude, random, taylor, zeros
 from wieldy.methods.quantize import integer
 
 
@@ -30,6 +30,7 @@ METHODS: dict[type[MethodConfig], Method] = {
     taylor.TaylorConfig: Method("taylor", "score", taylor.score, needs_stats=True, in_loss=True),
     random.RandomConfig: Method("random", "score", random.score),
     zeros.ZerosConfig: Method(zeros.NAME, "transform", zeros.apply),
+    lobs.LobsConfig: Method(lobs.NAME, "transform", lobs.apply, needs_stats=True),
     svd.SvdConfig: Method(svd.NAME, "transform", svd.apply, needs_stats=True),
     integer.IntegerConfig: Method(integer.NAME, "transform", integer.apply, needs_stats=True),
 }

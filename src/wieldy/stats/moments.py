@@ -1,4 +1,4 @@
-"""Second moments of what layers read: E[x x^T] over all examples and positions, summed in float64."""
+"""Moments of what layers read: E[x x^T] and E[x] over all examples and positions, summed in float64."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from wieldy.stats.modes import evaluating
 
 @dataclass
 class SecondMoment:
-    """The mean of x x^T over rows x.
+    """The means of x x^T and of x over rows x.
 
     Example:
         >>> moment = SecondMoment(2)
@@ -35,17 +35,24 @@ class SecondMoment:
 
     def __post_init__(self) -> None:
         self._sum = np.zeros((self.width, self.width))
+        self._first = np.zeros(self.width)
 
     def update(self, rows: NDArray[np.floating]) -> None:
         """Add rows, (n, width)."""
         wide = rows.astype(np.float64)
         self._sum += wide.T @ wide
+        self._first += wide.sum(axis=0)
         self.rows += len(rows)
 
     @property
     def mean(self) -> NDArray[np.float64]:
         """(width, width), symmetric and positive semi-definite."""
         return self._sum / max(1, self.rows)
+
+    @property
+    def first(self) -> NDArray[np.float64]:
+        """(width,), the mean of x itself."""
+        return self._first / max(1, self.rows)
 
 
 Moments = dict[str, SecondMoment]

@@ -91,14 +91,14 @@ def apply(
         yield _zero(network, layer, tensors[layer], goes, config)
 
 
-def weighted(network: GraphNetwork, scope: Sequence[str]) -> list[Node]:
+def weighted(network: GraphNetwork, scope: Sequence[str], asker: str = NAME) -> list[Node]:
     """Return the nodes of the layers in `scope`, in the program's order; of a shared weight the first."""
     nodes = [node for node in network.program.nodes if node.op in WEIGHTED]
     layers = {node.layer for node in nodes}
     unknown = [name for name in scope if name not in layers]
     if unknown:
         raise ConfigError(
-            f"zeros: {unknown[0]!r} is no layer with weights. Layers are {', '.join(sorted(layers))}."
+            f"{asker}: {unknown[0]!r} is no layer with weights. Layers are {', '.join(sorted(layers))}."
         )
     first: dict[str, Node] = {}
     for node in nodes:
@@ -112,14 +112,16 @@ def is_depthwise(network: GraphNetwork, node: Node) -> bool:
     return node.groups > 1 and network.tensor(next(node.stored())).shape[1] == 1
 
 
-def sparse_layers(network: GraphNetwork) -> tuple[tuple[str, ...], tuple[Refused, ...]]:
-    """Return the layers that zeros can make faster, and the others with the reason."""
+def sparse_layers(
+    network: GraphNetwork, method: str = NAME
+) -> tuple[tuple[str, ...], tuple[Refused, ...]]:
+    """Return the layers that zeros can make faster, and the others with the reason, for a method's account."""
     every = tuple(node.layer for node in network.program.nodes if node.op in WEIGHTED)
     layers, refused = [], []
     for index, node in enumerate(weighted(network, every)):
         reason = FIRST if index == 0 else DEPTHWISE if is_depthwise(network, node) else None
         if reason:
-            refused.append(Refused(layer=node.layer, method=NAME, reason=reason))
+            refused.append(Refused(layer=node.layer, method=method, reason=reason))
         else:
             layers.append(node.layer)
     return tuple(layers), tuple(refused)
