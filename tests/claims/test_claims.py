@@ -82,7 +82,7 @@ def fake(*claims: Claim) -> dict[str, tuple[str, runner.Measure]]:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"importance, lobs, svd or all; got 'importence'"):
+    with pytest.raises(ConfigError, match=rf"{', '.join(SYSTEMS)} or all; got 'importence'"):
         run_claims("importence")
     assert run_verb(["claims", "importence"]) == 2
 

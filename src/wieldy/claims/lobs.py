@@ -42,7 +42,7 @@ SPARSITY = 0.7  # at which orders are compared
 SMALL = "the first convolution has 25 inputs: corrections that take no heed of each other add up"
 Norm = Literal["spectral", "frobenius"]
 NORMS: tuple[Norm, ...] = ("spectral", "frobenius")
-Kind = type[nn.Module]
+Kind = Callable[[], nn.Module]
 Apply = Callable[[GraphNetwork, Sequence[str], Stats, LobsConfig], Iterator[Change | Refused]]
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from wieldy.claims import importance, lobs, svd
+from wieldy.claims import directional, guided, importance, lobs, pivot, sparsecnn, spp, ssl, svd, unify
 from wieldy.core.errors import ConfigError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
@@ -17,6 +17,13 @@ Measure = Callable[[bool, Progress], list[Claim]]  # (quick, progress)
 SYSTEMS: dict[str, tuple[str, Measure]] = {
     "importance": ("scored channels beat random ones before recovery", importance.measure),
     "lobs": ("removed weights cost what was predicted, and what stays makes up for them", lobs.measure),
+    "ssl": ("group lasso ends at its optimum, and what dies leaves for good", ssl.measure),
+    "spp": ("probabilistic pruning gives back what it took by mistake", spp.measure),
+    "directional": ("groups vanish along the flat directions of the loss", directional.measure),
+    "pivot": ("permutations gather what matters in blocks, and blocks pay", pivot.measure),
+    "guided": ("zeros only where the engine's model says that they pay", guided.measure),
+    "sparsecnn": ("direct sparse convolution is exact, predictable and fast", sparsecnn.measure),
+    "unify": ("blocks of one magnitude cost less than zeros, and are stored as what they are", unify.measure),
     "svd": ("low rank weighted by the input's second moment beats plain", svd.measure),
 }
 ALL = "all"

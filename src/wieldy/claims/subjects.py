@@ -1,5 +1,6 @@
 """The networks and the data on which claims are measured, trained here and now from a seed."""
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -12,8 +13,8 @@ from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 
-EPOCHS: dict[type[nn.Module], int] = {Lenet300: 12, Lenet5: 6}
-RATES: dict[type[nn.Module], float] = {Lenet300: 0.05, Lenet5: 0.03}
+EPOCHS: dict[Callable[[], nn.Module], int] = {Lenet300: 12, Lenet5: 6}
+RATES: dict[Callable[[], nn.Module], float] = {Lenet300: 0.05, Lenet5: 0.03}
 
 
 @cache
@@ -23,7 +24,7 @@ def pictures() -> Data:
 
 
 @cache
-def trained(kind: type[nn.Module], seed: int = 0) -> GraphNetwork:
+def trained(kind: Callable[[], nn.Module], seed: int = 0) -> GraphNetwork:
     """Return a network trained on those pictures; it is shared, so copy it before you alter it."""
     config = FitConfig(epochs=EPOCHS[kind], learning_rate=RATES[kind], seed=seed)
     return trace(fit(seeded(kind, seed), pictures(), config=config), torch.zeros(1, 1, 28, 28))

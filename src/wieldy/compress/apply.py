@@ -39,7 +39,7 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
         if old.op not in WEIGHTED or (place := (old.layer, next(old.stored()))) in seen:
             continue
         seen.add(place)
-        first, second = _widths(old, before), _widths(new, after)
+        first, second = widths(old, before), widths(new, after)
         name = str(plan.method["name"])
         if first == second:
             reason = pinned.get(old.layer, "the plan keeps all of its channels")
@@ -50,7 +50,7 @@ def account(before: Program, after: Program, plan: Plan) -> tuple[tuple[Change, 
     return tuple(changes), tuple(refused)
 
 
-def _widths(node: Node, program: Program) -> dict[str, int]:
+def widths(node: Node, program: Program) -> dict[str, int]:
     """Channels out and in of a layer."""
     out_channels, per_group = (int(size or 0) for size in program.tensors[next(node.stored())].shape[:2])
     return {"out_channels": out_channels, "in_channels": per_group * node.groups}

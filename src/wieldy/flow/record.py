@@ -148,7 +148,9 @@ def card(package: Package) -> NetworkCard:
 def _epochs(run: Run) -> tuple[Epoch, ...]:
     """What the ledger noted of the training."""
     noted = run.ledger.of_kind("epoch")
-    return tuple(Epoch(epoch=key["epoch"] + 1, metric=value[run.data.metric.name]) for key, value in noted)
+    return tuple(
+        Epoch(epoch=index + 1, metric=value[run.data.metric.name]) for index, (_, value) in enumerate(noted)
+    )
 
 
 def _evidence_json(package: Package, evidence: tuple[Evidence, ...]) -> bytes:

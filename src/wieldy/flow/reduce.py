@@ -1,23 +1,29 @@
-"""What a run's method makes of a network: fewer channels, zeros, or layers as two thinner ones."""
+"""What a run's method makes of a network: fewer channels, zeros, thinner layers, shared numbers."""
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wieldy.compress.apply import account, apply_plan
+from wieldy.compress.compact import compact
 from wieldy.compress.quantize import first_examples, quantize_roughly
-from wieldy.core.errors import BudgetError
+from wieldy.compress.storage import smallest_formats
+from wieldy.compress.surgeon import operate
+from wieldy.core.errors import BudgetError, ConfigError
 from wieldy.core.records import Change, Plan
 from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Run
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
 from wieldy.methods.factor.svd import SvdConfig, factorable
-from wieldy.methods.prune import zeros
+from wieldy.methods.prune import lobs, zeros
+from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.zeros import ZerosConfig
-from wieldy.methods.registry import settings_of
+from wieldy.methods.registry import METHODS, settings_of
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.plan.search import search_plan
@@ -34,6 +40,8 @@ from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
 
 Removed = Mapping[str, Sequence[int]]
+SURGERY_EXAMPLES = 2048  # more than most layers have inputs
+SETTLING = 0.4  # of the epochs of a method that finds its structure in training: those after it is found
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ def reduced(run: Run, network: GraphNetwork) -> Reduced:
         return _with_zeros(run, network, run.method)
     if isinstance(run.method, SvdConfig):
         return _in_low_rank(run, network, run.method)
+    if isinstance(run.method, LobsConfig):
+        return _by_surgery(run, network, run.method)
+    if METHODS[type(run.method)].shape == "hook":
+        return _in_training(run, network)
     plan = planned(run, network)
     small = recovered(run, network, plan) if plan.remove else network
     return Reduced(small, plan, account(network.program, small.program, plan))
@@ -74,6 +86,46 @@ def _with_zeros(run: Run, network: GraphNetwork, config: ZerosConfig) -> Reduced
         )
     formats = zeros.stored_formats(network, config)
     return Reduced(small, plan, (tuple(changes), refused), formats)
+
+
+def _by_surgery(run: Run, network: GraphNetwork, config: LobsConfig) -> Reduced:
+    """Set weights to zero by what that does to each layer's outputs, then train the others."""
+    layers, refused = zeros.sparse_layers(network, lobs.NAME)
+    examples = first_examples(run.data, SURGERY_EXAMPLES)
+    small, records = operate(network, examples, config, layers, progress=run.progress)
+    small = trained(run, network, small, {}, Mask(layers))
+    return Reduced(small, _fixed_plan(run), beside(((), refused), records), smallest_formats(small))
+
+
+def _in_training(run: Run, network: GraphNetwork) -> Reduced:
+    """Let a hook find its structure, take out what is dead, and train on with what is left.
+
+    Raises:
+        ConfigError: there are too few epochs to find and to settle.
+    """
+    epochs = run.recovery.fit.epochs
+    settling = max(1, round(SETTLING * epochs))
+    if epochs - settling < 1:
+        name = METHODS[type(run.method)].name
+        raise ConfigError(
+            f"recovery: {name} finds its structure in training and settles after it, which takes 2 epochs or "
+            f"more; fit.epochs is {epochs}."
+        )
+    hook = hook_of(run)
+    found = trained(run, network, copy.deepcopy(network), {}, hook, epochs=epochs - settling)
+    small, removed = compact(found)
+    keeping = hook.settling() or Mask(tuple(small.program.weighted_layers()))
+    alike = small.program.nodes == found.program.nodes
+    small = trained(run, network, small, {}, keeping, epochs=settling, features=alike)
+    accounted = beside(((), ()), (*hook.records(), *removed))
+    return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
+
+
+def hook_of(run: Run) -> Hook:
+    """Return the hook of a run's method."""
+    hook = METHODS[type(run.method)].apply(run.method)
+    assert isinstance(hook, Hook)
+    return hook
 
 
 def _in_low_rank(run: Run, network: GraphNetwork, config: SvdConfig) -> Reduced:
@@ -122,31 +174,49 @@ def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
 
 
 def trained(
-    run: Run, network: GraphNetwork, small: GraphNetwork, removed: Removed, *more: Hook
+    run: Run,
+    network: GraphNetwork,
+    small: GraphNetwork,
+    removed: Removed,
+    *more: Hook,
+    epochs: int | None = None,
+    features: bool = True,
 ) -> GraphNetwork:
-    """Train a small network to compute as the original does."""
+    """Train a small network to compute as the original does.
+
+    Args:
+        removed: units of the original that are gone.
+        more: hooks beside distillation; what they need of `fit` goes before the recipe's settings.
+        epochs: default: all that the recipe has.
+        features: whether hidden values may be compared, which takes the original's nodes.
+    """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
+    needs: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    for hook in more:
+        needs |= hook.needs
     shape = next(iter(network.program.inputs.values())).shape
     if how.augment and len(shape) == 4 and len(network.program.inputs) == 1:
         views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
-    hooks: list[Hook] = [*distillation(run, network, removed), *more]
+    hooks: list[Hook] = [*distillation(run, network, removed, features=features), *more]
     return fit(
-        small, run.data, *hooks, config=how.fit, augment=views,
+        small, run.data, *hooks, config=how.fit.model_copy(update=needs), augment=views,
         ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
 
 
-def distillation(run: Run, network: GraphNetwork, removed: Removed) -> tuple[Distill, ...]:
+def distillation(
+    run: Run, network: GraphNetwork, removed: Removed, *, features: bool = True
+) -> tuple[Distill, ...]:
     """Return the hook by which the original teaches, or none where the recovery asks for none."""
     how = run.recovery
     if how.distill_weight == 0:
         return ()
-    features = stage_features(network, removed) if how.feature_weight > 0 else None
-    teacher = as_session(exposing(network, features.names) if features else network, run.threads)
+    hints = stage_features(network, removed) if features and how.feature_weight > 0 else None
+    teacher = as_session(exposing(network, hints.names) if hints else network, run.threads)
     return (
         Distill(
-            teacher, temperature=how.temperature, weight=how.distill_weight, features=features,
+            teacher, temperature=how.temperature, weight=how.distill_weight, features=hints,
             feature_weight=how.feature_weight,
         ),
     )  # fmt: skip

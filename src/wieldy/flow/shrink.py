@@ -21,11 +21,11 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
+from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
-from wieldy.methods.registry import settings_of
+from wieldy.methods.registry import METHODS, settings_of
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -141,10 +141,11 @@ def check_settings(run: Run) -> None:
         raise ConfigError(
             "method: integer rounds what another method leaves. Write quantize: true, or its settings there."
         )
-    if run.quantize and isinstance(run.method, ZerosConfig):
+    method = METHODS[type(run.method)]
+    if run.quantize and method.shape != "score" and not isinstance(run.method, SvdConfig):
         raise ConfigError(
-            "quantize: zeros are multiplied in float32, not in eight bits. Leave out quantize, or take a "
-            "method that removes channels."
+            f"quantize: {method.name} may leave zeros, which are multiplied in float32, not in eight bits. "
+            "Leave out quantize, or take a method that removes channels: magnitude, taylor."
         )
 
 

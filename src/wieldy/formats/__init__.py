@@ -7,8 +7,9 @@ Each format has the `suffixes` of its parts' names, the `dtypes` that it holds, 
 from wieldy.formats.dense import DenseFormat
 from wieldy.formats.integer import IntegerFormat
 from wieldy.formats.sparse import SparseFormat
+from wieldy.formats.unified import UnifiedFormat
 
-Format = DenseFormat | SparseFormat | IntegerFormat
+Format = DenseFormat | SparseFormat | IntegerFormat | UnifiedFormat
 
 FORMATS: dict[str, Format] = {
     "dense": DenseFormat(),
@@ -20,10 +21,17 @@ FORMATS: dict[str, Format] = {
     "block_8x1_f16": SparseFormat(8, "float16"),
     "int8": IntegerFormat(8),
     "int7": IntegerFormat(7),
+    "unified_1x4": UnifiedFormat(1, 4),
+    "unified_4x1": UnifiedFormat(4, 1),
+    "unified_4x4": UnifiedFormat(4, 4),
+    "unified_8x8": UnifiedFormat(8, 8),
 }
 
 BY_BLOCK = {  # the format in float32 in which so many output channels share a pattern
     form.block: name
     for name, form in FORMATS.items()
     if isinstance(form, SparseFormat) and form.dtype == "float32"
+}
+BY_SHAPE = {  # the format of blocks (rows, columns) that share one magnitude
+    (form.rows, form.columns): name for name, form in FORMATS.items() if isinstance(form, UnifiedFormat)
 }

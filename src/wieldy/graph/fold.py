@@ -37,7 +37,7 @@ def fold_norms(program: Program, arrays: Mapping[str, NDArray[Any]]) -> tuple[Pr
     Args:
         program, arrays: a network; not altered.
     """
-    folded = {norm.name: layer for norm in program.nodes if (layer := _layer_before(program, norm))}
+    folded = {norm.name: layer for norm in program.nodes if (layer := layer_before(program, norm))}
     tensors, found = dict(program.tensors), dict(arrays)
     nodes: list[Node] = []
     layers = {layer.name: program.node(norm) for norm, layer in folded.items()}
@@ -56,7 +56,7 @@ def fold_norms(program: Program, arrays: Mapping[str, NDArray[Any]]) -> tuple[Pr
     )
 
 
-def _layer_before(program: Program, norm: Node) -> Node | None:
+def layer_before(program: Program, norm: Node) -> Node | None:
     """Return the layer that a norm can be folded into."""
     source = norm.inputs.get("input")
     if norm.op != NORM or not isinstance(source, Ref) or source.name in program.inputs:

@@ -19,12 +19,18 @@ class Labels:
         self.shapes: dict[str, Shape] = {name: spec.shape for name, spec in program.inputs.items()}
         self.values: dict[str, AxisIds] = {}
         self.tensors: dict[tuple[str, int], Ids] = {}
+        self.ties: list[tuple[Ids, Ids]] = []  # what was united, place by place
         self._parent: list[int] = []
         self._pinned: dict[int, str] = {}
 
+    @property
+    def count(self) -> int:
+        """How many labels there are."""
+        return len(self._parent)
+
     def fresh(self, count: int) -> Ids:
         """Return `count` labels that depend on nothing yet."""
-        start = len(self._parent)
+        start = self.count
         self._parent.extend(range(start, start + count))
         return np.arange(start, start + count)
 
@@ -37,6 +43,7 @@ class Labels:
 
     def unite(self, first: Ids, second: Ids) -> None:
         """Let each label of `first` and its partner in `second` depend on each other."""
+        self.ties.append((first, second))
         for a, b in zip(first.tolist(), second.tolist(), strict=True):
             x, y = self.root(a), self.root(b)
             if x != y:

@@ -7,8 +7,20 @@ from typing import Any, Literal
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.factor import svd
-from wieldy.methods.prune import lobs, magnitude, random, taylor, zeros
+from wieldy.methods.prune import (
+    directional,
+    guided,
+    lobs,
+    magnitude,
+    pivot,
+    random,
+    spp,
+    ssl,
+    taylor,
+    zeros,
+)  # fmt: skip
 from wieldy.methods.quantize import integer
+from wieldy.methods.share import unify
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,12 @@ METHODS: dict[type[MethodConfig], Method] = {
     random.RandomConfig: Method("random", "score", random.score),
     zeros.ZerosConfig: Method(zeros.NAME, "transform", zeros.apply),
     lobs.LobsConfig: Method(lobs.NAME, "transform", lobs.apply, needs_stats=True),
+    ssl.SslConfig: Method(ssl.NAME, "hook", ssl.Ssl),
+    spp.SppConfig: Method(spp.NAME, "hook", spp.Spp),
+    directional.DirectionalConfig: Method(directional.NAME, "hook", directional.Directional),
+    pivot.PivotConfig: Method(pivot.NAME, "hook", pivot.Pivot),
+    guided.GuidedConfig: Method(guided.NAME, "hook", guided.Guided),
+    unify.UnifyConfig: Method(unify.NAME, "hook", unify.Unify),
     svd.SvdConfig: Method(svd.NAME, "transform", svd.apply, needs_stats=True),
     integer.IntegerConfig: Method(integer.NAME, "transform", integer.apply, needs_stats=True),
 }

@@ -16,6 +16,7 @@ from wieldy.core import digest
 from wieldy.core.errors import ConfigError, DigestError, SchemaError
 from wieldy.formats import FORMATS
 from wieldy.formats.sparse import SparseFormat
+from wieldy.formats.unified import UnifiedFormat
 from wieldy.graph.program import DTYPES, Program
 from wieldy.package.archive import load, unwrap
 from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, SCHEMA_VERSION, TENSORS, Manifest
@@ -41,11 +42,13 @@ class Package:
 
     def zeros_left_out(self) -> int:
         """Return how many numbers the file does not hold because they are zero."""
-        sparse = (
-            name for name, kind in self.manifest.formats.items() if isinstance(FORMATS[kind], SparseFormat)
+        packed = (
+            name
+            for name, kind in self.manifest.formats.items()
+            if isinstance(FORMATS[kind], SparseFormat | UnifiedFormat)
         )
         return sum(
-            int(array.size - np.count_nonzero(array)) for array in map(self.tensors.__getitem__, sparse)
+            int(array.size - np.count_nonzero(array)) for array in map(self.tensors.__getitem__, packed)
         )
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ from wieldy.core.version import VERSION
 from wieldy.formats import BY_BLOCK, FORMATS
 from wieldy.formats.dense import DTYPES, DenseFormat
 from wieldy.formats.integer import IntegerFormat
+from wieldy.formats.sparse import SparseFormat
 from wieldy.graph.program import Program
 from wieldy.package.archive import wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
@@ -129,7 +130,9 @@ def _remembered(network: Saveable, arrays: Mapping[str, NDArray[Any]]) -> dict[s
         if isinstance(form, IntegerFormat):
             found |= {name: kind} if form.holds(array) else {}
             continue
-        exact = kind if form.holds(array) else BY_BLOCK[form.block]
+        exact = kind
+        if isinstance(form, SparseFormat) and not form.holds(array):
+            exact = BY_BLOCK[form.block]
         if FORMATS[exact].byte_count(array) < array.nbytes:
             found[name] = exact
     return found

@@ -60,16 +60,14 @@ def _timed(threads: int) -> tuple[Rows, list[float]]:
     """Return, by kind, features and milliseconds of all layers, and of loading a megabyte; once."""
     program = convolutions()
     draw = rng.generator(0, "calibration")
-    arrays = {
-        name: draw.standard_normal(_shape(spec)).astype(np.float32) for name, spec in program.tensors.items()
-    }
+    arrays = random_weights(program, draw)
     rows: Rows = defaultdict(list)
-    _dense(program, arrays, threads, rows)
+    time_dense(program, arrays, threads, rows)
     loads = []
     for block, form in BY_BLOCK.items():
         for density in DENSITIES:
-            masked = _masked(arrays, block, density, draw)
-            loads.append(_zeros(program, masked, form, block, threads, rows))
+            masked = masked_weights(arrays, block, density, draw)
+            loads.append(time_zeros(program, masked, form, block, threads, rows))
     _linears(threads, draw, rows)
     return rows, loads
 
@@ -94,6 +92,13 @@ def convolutions() -> Program:
     return Program({"x": Spec((None, *FIRST))}, tuple(nodes), (value,), tensors)
 
 
+def random_weights(program: Program, draw: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """Return weights for a program, none of them zero."""
+    return {
+        name: draw.standard_normal(_shape(spec)).astype(np.float32) for name, spec in program.tensors.items()
+    }
+
+
 def linears() -> Iterator[Program]:
     """Yield programs of one linear layer each."""
     for inputs, outputs in LINEARS:
@@ -103,7 +108,7 @@ def linears() -> Iterator[Program]:
         yield Program({"x": Spec((None, inputs))}, (node,), ("fc",), {"w": spec})
 
 
-def _dense(program: Program, arrays: Any, threads: int, rows: Rows) -> None:
+def time_dense(program: Program, arrays: Any, threads: int, rows: Rows) -> None:
     """Time every layer as OpenVINO runs it."""
     times = layer_ms(program, arrays, threads)
     for node in program.nodes:
@@ -112,7 +117,7 @@ def _dense(program: Program, arrays: Any, threads: int, rows: Rows) -> None:
             rows[f"dense/{work.kind}"].append((features("dense", work), times[node.name]))
 
 
-def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any]:
+def masked_weights(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any]:
     """Return the weights with zeros; rows differ in density as pruned ones do."""
     found = {}
     for name, array in arrays.items():
@@ -128,7 +133,7 @@ def _masked(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any
     return found
 
 
-def _zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Rows) -> float:
+def time_zeros(program: Program, arrays: Any, form: str, block: int, threads: int, rows: Rows) -> float:
     """Time every chain of the region of all layers; returns the milliseconds of loading a megabyte."""
     zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
     chains, load_ms = region_times(program, arrays, zeros, cold=True)

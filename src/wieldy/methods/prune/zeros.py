@@ -112,10 +112,8 @@ def is_depthwise(network: GraphNetwork, node: Node) -> bool:
     return node.groups > 1 and network.tensor(next(node.stored())).shape[1] == 1
 
 
-def sparse_layers(
-    network: GraphNetwork, method: str = NAME
-) -> tuple[tuple[str, ...], tuple[Refused, ...]]:
-    """Return the layers that zeros can make faster, and the others with the reason, for a method's account."""
+def sparse_layers(network: GraphNetwork, method: str = NAME) -> tuple[tuple[str, ...], tuple[Refused, ...]]:
+    """Return the layers that zeros can make faster, and the others with the reason, as `method` tells it."""
     every = tuple(node.layer for node in network.program.nodes if node.op in WEIGHTED)
     layers, refused = [], []
     for index, node in enumerate(weighted(network, every)):

@@ -5,6 +5,8 @@ of the IEEE 1998: LeNet-300-100 of section III, and LeNet-5 as pruning papers ha
 (20 and 50 filters of 5x5, 500 hidden units), with rectifiers.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,7 +45,7 @@ class Lenet5(nn.Module):
         return logits
 
 
-def seeded(kind: type[nn.Module], seed: int) -> nn.Module:
+def seeded(kind: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Return an untrained network whose weights follow from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

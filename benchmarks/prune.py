@@ -1,0 +1,276 @@
+"""Every pruning method beside random and magnitude: equal bytes, equal milliseconds, equal epochs.
+
+    python benchmarks/prune.py [--subjects lenet300 lenet5 embedded] [--seeds 3] [--only lobs ssl] [--out DIR]
+
+Bench tier: Fashion-MNIST, the first 20,000 training pictures and all 10,000 test ones (`make data`). A method
+has one dial; it is turned until the saved file has the bytes asked for (LeNets), or until it takes the
+milliseconds asked for (the embedded network), to within the tolerance, and every try is trained anew for as
+many epochs as every other method's. A row is kept as soon as it is measured; started again, the script goes
+on where it stopped. Writes prune-TIER.json with machine, tier, versions and commit; losses are kept.
+"""
+
+import argparse
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from importance import commit
+
+from wieldy.compress.apply import apply_plan
+from wieldy.compress.compact import compact
+from wieldy.compress.quantize import first_examples
+from wieldy.compress.storage import smallest_formats
+from wieldy.compress.surgeon import operate
+from wieldy.core import rng
+from wieldy.core.data import Arrays, Data
+from wieldy.core.files import write_atomic
+from wieldy.core.records import Plan
+from wieldy.flow.state import prepared
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
+from wieldy.methods.contract import Hook, MethodConfig
+from wieldy.methods.prune.directional import DirectionalConfig
+from wieldy.methods.prune.guided import GuidedConfig
+from wieldy.methods.prune.lobs import LobsConfig
+from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.prune.pivot import PivotConfig
+from wieldy.methods.prune.random import RandomConfig
+from wieldy.methods.prune.spp import SppConfig
+from wieldy.methods.prune.ssl import SslConfig
+from wieldy.methods.prune.taylor import TaylorConfig
+from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers
+from wieldy.methods.registry import METHODS, settings_of
+from wieldy.methods.share.unify import UnifyConfig
+from wieldy.package.save import save
+from wieldy.plan.ranking import ranked
+from wieldy.runtime.environment import environment
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import current_tier
+from wieldy.train.fit import FitConfig, evaluate, fit
+from wieldy.train.mask import Mask
+from wieldy.train.recalibrate import recalibrate
+from wieldy.zoo.data import fashion
+from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
+from wieldy.zoo.networks.residual import residual28
+
+TRAINING, SETTLING = 20_000, 0.4  # pictures; share of a hook's epochs after its structure is found
+TOLERANCE, TRIES = 0.03, 7  # of the goal; how often the dial is turned
+EXAMPLES = 2048  # for moments
+Small = Callable[["Case", float], GraphNetwork]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A network, what has to be equal, and how it learns again."""
+
+    name: str
+    of: str  # bytes or milliseconds, over the original's
+    share: float
+    fit: FitConfig
+
+
+GOALS = (
+    Goal("lenet300", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
+    Goal("lenet5", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
+    Goal("embedded", "milliseconds", 0.5, FitConfig(epochs=5, learning_rate=0.02)),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network with one seed."""
+
+    goal: Goal
+    seed: int
+    network: GraphNetwork
+    data: Data
+
+    def trained(self, network: GraphNetwork, *hooks: Hook, share: float = 1.0, **more: Any) -> GraphNetwork:
+        """Train for a share of the epochs that every method has."""
+        recalibrate(network, self.data.train, seed=self.seed)
+        given = {"epochs": round(share * self.goal.fit.epochs), "seed": self.seed} | more
+        return fit(network, self.data, *hooks, config=self.goal.fit.model_copy(update=given))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method with its dial: what it is turned from and to, larger for a smaller network."""
+
+    name: str
+    small: Small
+    low: float
+    high: float
+    log: bool = False  # of a penalty
+
+
+def channels(kind: type[MethodConfig]) -> Small:
+    """Channels in the order of an importance."""
+
+    def small(case: Case, dial: float) -> GraphNetwork:
+        config = kind(seed=case.seed)
+        ranking = ranked(case.network, case.data, config)
+        plan = Plan(method=settings_of(config), remove=ranking.removal(dial, 1))
+        return case.trained(apply_plan(case.network, plan))
+
+    return small
+
+
+def zeros_by_magnitude(case: Case, dial: float) -> GraphNetwork:
+    """Small weights become zero while the network trains."""
+    config = ZerosConfig(sparsity=dial, seed=case.seed)
+    return case.trained(copy.deepcopy(case.network), Mask(layers_of(case), config))
+
+
+def zeros_at_random(case: Case, dial: float) -> GraphNetwork:
+    """Weights become zero at random, at once."""
+    network = copy.deepcopy(case.network)
+    draw = rng.generator(case.seed, "benchmarks", "random zeros")
+    with torch.no_grad():
+        for layer in layers_of(case):
+            weight = network.tensor(f"{layer}.weight")
+            goes = draw.random(weight.numel()).argsort()[: round(dial * weight.numel())]
+            weight.view(-1)[torch.from_numpy(goes)] = 0
+    return case.trained(network, Mask(layers_of(case)))
+
+
+def surgery(case: Case, dial: float) -> GraphNetwork:
+    """Optimal brain surgery, then training."""
+    scope = "layer" if case.goal.name == "embedded" else "network"
+    config = LobsConfig(sparsity=dial, seed=case.seed, scope=scope)
+    small, _ = operate(case.network, first_examples(case.data, EXAMPLES), config, layers_of(case))
+    return case.trained(small, Mask(layers_of(case)))
+
+
+def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
+    """A method that finds its structure in training, and settles after it."""
+
+    def small(case: Case, dial: float) -> GraphNetwork:
+        config = make(dial, case.seed)
+        hook = METHODS[type(config)].apply(config)
+        found = case.trained(copy.deepcopy(case.network), hook, share=1 - SETTLING, **hook.needs)
+        thin, _ = compact(found)
+        keeping = hook.settling() or Mask(tuple(thin.program.weighted_layers()))
+        return case.trained(thin, keeping, share=SETTLING)
+
+    return small
+
+
+def layers_of(case: Case) -> tuple[str, ...]:
+    """All layers of a LeNet; of the embedded network those that zeros can make faster."""
+    if case.goal.of == "bytes":
+        return tuple(case.network.program.weighted_layers())
+    return sparse_layers(case.network)[0]
+
+
+ENTRIES = (
+    Entry("random channels", channels(RandomConfig), 0.05, 0.98),
+    Entry("magnitude channels", channels(MagnitudeConfig), 0.05, 0.98),
+    Entry("taylor channels", channels(TaylorConfig), 0.05, 0.98),
+    Entry("random zeros", zeros_at_random, 0.2, 0.995),
+    Entry("zeros", zeros_by_magnitude, 0.2, 0.995),
+    Entry("lobs", surgery, 0.2, 0.995),
+    Entry("ssl", hooked(lambda dial, seed: SslConfig(penalty=dial, seed=seed)), 0.003, 3.0, True),
+    Entry("ssl columns",
+          hooked(lambda dial, seed: SslConfig(penalty=dial, seed=seed, structure="columns")), 0.003, 3, True),
+    Entry("spp", hooked(lambda dial, seed: SppConfig(ratio=dial, seed=seed)), 0.2, 0.99),
+    Entry("spp filters",
+          hooked(lambda dial, seed: SppConfig(ratio=dial, seed=seed, structure="filters")), 0.2, 0.98),
+    Entry("directional", hooked(lambda dial, seed: DirectionalConfig(sparsity=dial, seed=seed)), 0.1, 0.98),
+    Entry("pivot", hooked(lambda dial, seed: PivotConfig(sparsity=dial, seed=seed)), 0.2, 0.99),
+    Entry("guided",
+          hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1.0)), 0.1, 8.0, True),
+    Entry("unify", hooked(lambda dial, seed: UnifyConfig(pruned=dial, seed=seed)), 0.0, 0.98),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measure what is missing and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--subjects", nargs="+", default=[goal.name for goal in GOALS])
+    parser.add_argument("--only", nargs="+", default=[entry.name for entry in ENTRIES])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    torch.set_num_threads(usable_cores())
+    path = prepared(asked.out) / f"prune-{current_tier()}.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {"rows": [], "seconds": 0.0}
+    done = {(row["subject"], row["method"], row["seed"]) for row in kept["rows"]}
+    goals = [goal for goal in GOALS if goal.name in asked.subjects]
+    entries = [entry for entry in ENTRIES if entry.name in asked.only]
+    missing = [
+        (goal, seed, entry) for goal in goals for seed in range(asked.seeds) for entry in entries
+        if (goal.name, entry.name, seed) not in done
+    ]  # fmt: skip
+    for goal, seed, entry in missing:
+        start = time.perf_counter()
+        row = {"subject": goal.name, "method": entry.name, "seed": seed} | best_row(
+            case_of(goal, seed), entry
+        )
+        kept["rows"].append(row)
+        kept["seconds"] += time.perf_counter() - start
+        kept |= {"environment": environment(usable_cores()), "commit": commit()}
+        write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
+        print(json.dumps(row), flush=True)
+    print(f"{path}: {len(kept['rows'])} rows, {kept['seconds'] / 60:.0f} minutes in all")
+
+
+@cache
+def pictures() -> Data:
+    """Return the bench tier."""
+    whole = fashion.full()
+    assert isinstance(whole.train, Arrays)
+    return Data(whole.train.take(np.arange(TRAINING)), whole.validate, whole.test, classes=whole.classes)
+
+
+@cache
+def case_of(goal: Goal, seed: int) -> Case:
+    """Return a trained network with its data."""
+    example, data = torch.zeros(1, 1, 28, 28), pictures()
+    if goal.name == "embedded":
+        return Case(goal, seed, trace(residual28(), example), data)
+    kind = Lenet300 if goal.name == "lenet300" else Lenet5
+    config = FitConfig(epochs=12, learning_rate=0.05, seed=seed)
+    return Case(goal, seed, trace(fit(seeded(kind, seed), data, config=config), example), data)
+
+
+def best_row(case: Case, entry: Entry) -> dict[str, Any]:
+    """Turn the dial by bisection until the goal is reached; return the try that is nearest below it."""
+    low, high = entry.low, entry.high
+    tries: list[dict[str, Any]] = []
+    for _ in range(TRIES):
+        dial = float(np.sqrt(low * high)) if entry.log else (low + high) / 2
+        tries.append({"dial": dial} | measured(case, entry.small(case, dial)))
+        share = tries[-1]["share"]
+        if (1 - TOLERANCE) * case.goal.share <= share <= case.goal.share:
+            break
+        low, high = (dial, high) if share > case.goal.share else (low, dial)
+    reached = [one for one in tries if one["share"] <= case.goal.share]
+    best = max(reached, key=lambda one: one["share"]) if reached else min(tries, key=lambda one: one["share"])
+    return best | {"reached": bool(reached), "tries": len(tries), "epochs": case.goal.fit.epochs}
+
+
+def measured(case: Case, small: GraphNetwork) -> dict[str, Any]:
+    """Save, weigh or time, and judge on the test pictures."""
+    whole, after = (evaluate(network, case.data.test, case.data) for network in (case.network, small))
+    with tempfile.TemporaryDirectory() as folder:
+        first = save(case.network, Path(folder) / "original.wieldy")
+        second = save(small, Path(folder) / "small.wieldy", formats=smallest_formats(small))
+        sizes = [path.stat().st_size for path in (first, second)]
+        found: dict[str, Any] = {"bytes_ratio": sizes[1] / sizes[0], "share": sizes[1] / sizes[0]}
+        if case.goal.of == "milliseconds":
+            timing = measure(Subject(first), Subject(second))
+            found |= {"timing": timing.model_dump(), "share": timing.ratio.value}
+    return found | {"original": whole, "accuracy": after, "drop_points": 100 * (whole - after)}
+
+
+if __name__ == "__main__":
+    main()
