@@ -157,9 +157,11 @@ def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
         config = make(dial, case.seed)
         hook = METHODS[type(config)].apply(config)
         found = case.trained(copy.deepcopy(case.network), hook, share=1 - SETTLING, **hook.needs)
-        thin, _ = compact(found)
-        keeping = hook.settling() or Mask(tuple(thin.program.weighted_layers()))
-        return case.trained(thin, keeping, share=SETTLING)
+        keeping = hook.settling()
+        if keeping is None:
+            found, _ = compact(found)
+            keeping = Mask(tuple(found.program.weighted_layers()))
+        return case.trained(found, keeping, share=SETTLING)
 
     return small
 

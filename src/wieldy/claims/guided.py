@@ -6,7 +6,7 @@ machine on which linear layers never gain and one convolution pays at next to no
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,15 +112,17 @@ def at_equal_accuracy(quick: bool, seed: int, make: Make) -> float:
     names = tuple(guided.program.weighted_layers())
     guided = fit(guided, data, Mask(names), config=config.model_copy(update={"epochs": 1}))
     accuracy = evaluate(guided, data.test, data)
-    other = uniform(network, data, accuracy, config)
+    other = uniform(network, data, accuracy, config, SHARES[1::2] if quick else SHARES)
     return over_uniform(guided, other, 3 if quick else PROCESSES)
 
 
-def uniform(network: GraphNetwork, data: Data, accuracy: float, config: FitConfig) -> GraphNetwork:
+def uniform(
+    network: GraphNetwork, data: Data, accuracy: float, config: FitConfig, shares: Sequence[float]
+) -> GraphNetwork:
     """Return the network with the most zeros, as many in every layer, that is as accurate as asked."""
     layers, _ = sparse_layers(network)
     best = network
-    for share in SHARES:
+    for share in shares:
         small = fit(network, data, Mask(layers, ZerosConfig(sparsity=share)), config=config)
         if evaluate(small, data.test, data) < accuracy:
             break

@@ -14,7 +14,7 @@ from wieldy.compress.quantize import first_examples, quantize_roughly
 from wieldy.compress.storage import smallest_formats
 from wieldy.compress.surgeon import operate
 from wieldy.core.errors import BudgetError, ConfigError
-from wieldy.core.records import Change, Plan
+from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Run
 from wieldy.graph.network import GraphNetwork
@@ -113,10 +113,14 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
         )
     hook = hook_of(run)
     found = trained(run, network, copy.deepcopy(network), {}, hook, epochs=epochs - settling)
-    small, removed = compact(found)
-    keeping = hook.settling() or Mask(tuple(small.program.weighted_layers()))
+    small: GraphNetwork = found
+    removed: tuple[Change | Refused, ...] = ()
+    keeping = hook.settling()
+    if keeping is None:  # a structure that needs keeping also needs its places
+        small, removed = compact(found)
+        keeping = Mask(tuple(small.program.weighted_layers()))
     alike = small.program.nodes == found.program.nodes
-    small = trained(run, network, small, {}, keeping, epochs=settling, features=alike)
+    small = trained(run, network, small, {}, keeping, epochs=settling, features=alike, again=True)
     accounted = beside(((), ()), (*hook.records(), *removed))
     return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
 
@@ -181,6 +185,7 @@ def trained(
     *more: Hook,
     epochs: int | None = None,
     features: bool = True,
+    again: bool = False,
 ) -> GraphNetwork:
     """Train a small network to compute as the original does.
 
@@ -189,10 +194,11 @@ def trained(
         more: hooks beside distillation; what they need of `fit` goes before the recipe's settings.
         epochs: default: all that the recipe has.
         features: whether hidden values may be compared, which takes the original's nodes.
+        again: whether it was trained before, so that the order of examples is another one.
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
-    needs: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    needs: dict[str, Any] = {"seed": how.fit.seed + again, "epochs": epochs or how.fit.epochs}
     for hook in more:
         needs |= hook.needs
     shape = next(iter(network.program.inputs.values())).shape
