@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from measured import any_network, claims, costs, engine, importance, int8, ranges, soak, table
+from measured import any_network, claims, costs, engine, importance, int8, prune, ranges, soak, table
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -99,6 +99,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ranges": ranges,
     "claims": claims,
     "importance": importance,
+    "prune": prune,
     "embedded": embedded,
     "engine": engine,
     "costs": costs,

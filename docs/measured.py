@@ -133,6 +133,37 @@ def importance() -> str:
     return "\n".join(parts) or "not measured yet\n"
 
 
+def prune() -> str:
+    """Pruning methods at equal bytes or milliseconds, for each tier that was measured."""
+    parts = []
+    for path in sorted(RESULTS.glob("prune-*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        machine = result["environment"]
+        parts.append(
+            f"### {machine['cpu']}, {machine['tier']}, {_plural(machine['threads'], 'thread')}, "
+            f"{result['seconds'] / 60:.0f} minutes in all\n"
+        )
+        for subject in dict.fromkeys(row["subject"] for row in result["rows"]):
+            parts.append(_prune_table([row for row in result["rows"] if row["subject"] == subject], subject))
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _prune_table(rows: list[dict[str, Any]], subject: str) -> str:
+    lines = []
+    for name in dict.fromkeys(row["method"] for row in rows):
+        found = [row for row in rows if row["method"] == name]
+        cells = [_spread([100 * row[key] for row in found], 1) for key in ("share", "bytes_ratio")]
+        missed = sum(not row["reached"] for row in found)
+        note = f"goal missed with {_plural(missed, 'seed')}" if missed else ""
+        lines.append((mean(row["drop_points"] for row in found), [
+            name, str(len(found)), *cells, _spread([row["drop_points"] for row in found], 2), note,
+        ]))  # fmt: skip
+    goal = "milliseconds" if "timing" in rows[0] else "bytes"
+    header = ["method", "seeds", f"{goal} %", "bytes %", "points lost", ""]
+    head = f"**{subject}**: equal {goal}, {rows[0]['epochs']} epochs each, least lost first\n\n"
+    return head + table(header, [line for _, line in sorted(lines, key=lambda item: item[0])])
+
+
 def _spread(values: list[float], digits: int) -> str:
     return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 

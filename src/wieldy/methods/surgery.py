@@ -222,7 +222,7 @@ class Elimination:
     def _remove(self, place: Tensor) -> None:
         late = self.late[:, : self.waiting]
         shares = late[self.each, :, place]
-        column = self.inverse[self.each, place] - (late * shares[:, :, None]).sum(1)
+        column = self.inverse[self.each, place] - torch.bmm(shares[:, None], late)[:, 0]
         pivot = self.diagonal[self.each, place]
         moves = self.rows[self.each, :, place] / pivot[:, None]
         self.rows -= moves[:, :, None] * column[:, None]
