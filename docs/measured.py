@@ -143,8 +143,10 @@ def prune() -> str:
             f"### {machine['cpu']}, {machine['tier']}, {_plural(machine['threads'], 'thread')}, "
             f"{result['seconds'] / 60:.0f} minutes in all\n"
         )
-        for subject in dict.fromkeys(row["subject"] for row in result["rows"]):
-            parts.append(_prune_table([row for row in result["rows"] if row["subject"] == subject], subject))
+        by_subject: dict[str, list[dict[str, Any]]] = {}
+        for row in result["rows"]:
+            by_subject.setdefault(row["subject"], []).append(row)
+        parts += [_prune_table(rows, subject) for subject, rows in by_subject.items()]
     return "\n".join(parts) or "not measured yet\n"
 
 

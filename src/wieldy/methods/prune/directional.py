@@ -101,7 +101,8 @@ def shrinkage(level: Tensor, threshold: float) -> Tensor:
         >>> shrinkage(torch.tensor([2.0, 1.0, 0.0]), 1.0).tolist()
         [0.5, 0.0, 0.0]
     """
-    return torch.where(level > threshold, 1 - threshold / level, 0.0)
+    least = torch.finfo(level.dtype).tiny  # below it a CPU may take a number for zero, and 0 / 0 is none
+    return torch.where(level > threshold, 1 - threshold / level.clamp(min=least), 0.0)
 
 
 def next_threshold(
