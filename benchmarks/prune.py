@@ -189,7 +189,7 @@ ENTRIES = (
     Entry("directional", hooked(lambda dial, seed: DirectionalConfig(sparsity=dial, seed=seed)), 0.1, 0.98),
     Entry("pivot", hooked(lambda dial, seed: PivotConfig(sparsity=dial, seed=seed)), 0.2, 0.99),
     Entry("guided",
-          hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1.0)), 0.1, 8.0, True),
+          hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1.0)), 0.1, 4.0, True),
     Entry("unify", hooked(lambda dial, seed: UnifyConfig(pruned=dial, seed=seed)), 0.0, 0.98),
 )  # fmt: skip
 

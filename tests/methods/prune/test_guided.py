@@ -102,7 +102,7 @@ def test_a_layer_stops_at_the_lower_edge() -> None:
 
 
 def test_a_layer_that_stalls_above_its_band_gets_its_dense_weights_back() -> None:
-    hook = Guided(GuidedConfig(penalty=0.5), table=table())
+    hook = Guided(GuidedConfig(penalty=0.5, patience=2), table=table())
     before = tiny.trained()
     hook.attach(before)
     guide = hook.guides["conv2"]
