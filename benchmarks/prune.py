@@ -161,7 +161,8 @@ def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
         if keeping is None:
             found, _ = compact(found)
             keeping = Mask(tuple(found.program.weighted_layers()))
-        return case.trained(found, keeping, share=SETTLING)
+        rate = hook.settling_rate * case.goal.fit.learning_rate
+        return case.trained(found, keeping, share=SETTLING, learning_rate=rate, seed=case.seed + 1)
 
     return small
 

@@ -120,7 +120,9 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
         small, removed = compact(found)
         keeping = Mask(tuple(small.program.weighted_layers()))
     alike = small.program.nodes == found.program.nodes
-    small = trained(run, network, small, {}, keeping, epochs=settling, features=alike, again=True)
+    small = trained(
+        run, network, small, {}, keeping, epochs=settling, features=alike, settling_rate=hook.settling_rate
+    )
     accounted = beside(((), ()), (*hook.records(), *removed))
     return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
 
@@ -185,7 +187,7 @@ def trained(
     *more: Hook,
     epochs: int | None = None,
     features: bool = True,
-    again: bool = False,
+    settling_rate: float | None = None,
 ) -> GraphNetwork:
     """Train a small network to compute as the original does.
 
@@ -194,11 +196,14 @@ def trained(
         more: hooks beside distillation; what they need of `fit` goes before the recipe's settings.
         epochs: default: all that the recipe has.
         features: whether hidden values may be compared, which takes the original's nodes.
-        again: whether it was trained before, so that the order of examples is another one.
+        settling_rate: over the recipe's learning rate, where the network was trained before; the order of
+            examples is then another one.
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
-    needs: dict[str, Any] = {"seed": how.fit.seed + again, "epochs": epochs or how.fit.epochs}
+    needs: dict[str, Any] = {"epochs": epochs or how.fit.epochs}
+    if settling_rate is not None:
+        needs |= {"seed": how.fit.seed + 1, "learning_rate": settling_rate * how.fit.learning_rate}
     for hook in more:
         needs |= hook.needs
     shape = next(iter(network.program.inputs.values())).shape

@@ -71,9 +71,12 @@ class Hook:
     Attributes:
         needs: settings of `wieldy.fit` without which the method is not the published one, such as a momentum
             of 0; `fit` refuses others.
+        settling_rate: what training goes on with after `finish`, over the learning rate before it. A penalty
+            leaves weights small, and behind a norm small weights learn that much faster.
     """
 
     needs: ClassVar[Mapping[str, Any]] = {}
+    settling_rate: ClassVar[float] = 1.0
 
     def attach(self, network: nn.Module) -> None:
         """Prepare for training `network`."""

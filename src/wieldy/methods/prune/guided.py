@@ -161,6 +161,8 @@ class Guided(Hook):
         DataError: from `attach`: a weight is NaN or infinite.
     """
 
+    settling_rate = 0.1  # as published
+
     def __init__(
         self,
         config: GuidedConfig | None = None,

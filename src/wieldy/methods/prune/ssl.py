@@ -248,6 +248,8 @@ class Ssl(Hook):
         8
     """
 
+    settling_rate = 0.1  # as published
+
     def __init__(self, config: SslConfig | None = None, layers: Sequence[str] | None = None) -> None:
         self.config = config or SslConfig()
         self.layers = layers
