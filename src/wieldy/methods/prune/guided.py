@@ -51,8 +51,8 @@ class GuidedConfig(MethodConfig):
     margin: float = Field(default=0.15, ge=0, lt=1)  # below the crossover, where the upper edge lies
     gain: float = Field(default=0.05, ge=0, lt=1)  # of the dense time: less than this is no reason to go on
     checks: int = Field(default=20, ge=2)  # in which the training is divided
-    still: float = Field(default=0.02, ge=0)  # a new low of the density is lower by at least this share
-    patience: int = Field(default=5, ge=1)  # checks without a new low, after which a layer has settled
+    still: float = Field(default=0.02, ge=0)  # densities that differ by less than this share are the same
+    patience: int = Field(default=5, ge=1)  # checks over which the density of a settled layer is the same
     bytes_weight: float = Field(
         default=0.0, ge=0
     )  # times the penalty, of linear layers pruned for bytes alone
@@ -141,8 +141,7 @@ class Guide:
     amount: float  # of the penalty, in the weight's own units
     for_bytes: bool = False  # pruned although its zeros save no time
     density: float = 1.0  # at the last check
-    lowest: float = 1.0
-    waited: int = 0  # checks since its density was at a new low
+    recent: tuple[float, ...] = ()  # densities at the last checks
     mask: Tensor | None = None  # once it is pruned no further
     verdict: str = ""
 
@@ -237,9 +236,9 @@ class Guided(Hook):
         for layer in self._open():
             guide, weight = self.guides[layer], _weight(network, layer)
             density = float(weight.count_nonzero()) / weight.numel()
-            lower = density <= (1 - self.config.still) * guide.lowest
-            guide.lowest, guide.waited = (density, 0) if lower else (guide.lowest, guide.waited + 1)
-            settled = guide.waited >= self.config.patience
+            guide.recent = (*guide.recent, density)[-self.config.patience - 1 :]
+            same = min(guide.recent) >= (1 - self.config.still) * max(guide.recent)
+            settled = same and len(guide.recent) > self.config.patience
             if density <= guide.band.density_min:
                 guide.mask = weight != 0
                 guide.verdict = "stopped at the lower edge"
