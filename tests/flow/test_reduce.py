@@ -110,3 +110,16 @@ def test_zeros_are_not_rounded_to_eight_bits(trained: nn.Module, data: wieldy.Da
     for name in ("lobs", "spp", "unify"):
         with pytest.raises(ConfigError, match=f"quantize: {name} may leave zeros"):
             wieldy.shrink(trained, data, budget, out=tmp_path, method=by_name(name)(), quantize=True)
+
+
+@pytest.mark.filterwarnings("ignore:small.wieldy. its speed was measured on avx2")
+def test_a_run_is_guided_by_the_model_of_its_own_tier(
+    trained: nn.Module, data: wieldy.Data, tmp_path: Path
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.99, max_drop_points=90)
+    method = by_name("guided")(penalty=3.0, density=0.9)
+    wieldy.shrink(trained, data, budget, out=tmp_path, method=method, recovery=SHORT, tier="avx2", batch=8)
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    reasons = [item.reason for item in record.refused if "ms dense" in item.reason]
+    assert reasons
+    assert all("on avx2 " in reason for reason in reasons)

@@ -21,10 +21,12 @@ from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook
-from wieldy.methods.prune.guided import Guided, GuidedConfig, own_table, paying_layers
+from wieldy.methods.prune.guided import Guided, GuidedConfig, paying_layers, table_of
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers
 from wieldy.package.save import save
 from wieldy.runtime import measure as runtime
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import PROCESSES
 from wieldy.train.fit import FitConfig, evaluate, fit
 from wieldy.train.mask import Mask
@@ -69,7 +71,7 @@ def made_up(table: CostTable) -> CostTable:
 
 def behaviour(make: Make) -> list[Claim]:
     """What happens to layers that do not pay, that pay, and that stall."""
-    table = made_up(own_table())
+    table = made_up(table_of(current_tier(), usable_cores()))
     network, config = trained(Lenet5), GuidedConfig()
     excluded = [layer for layer, reason in paying_layers(network, table, config.density).items() if reason]
     hook = make(config, table)
@@ -93,7 +95,7 @@ def zeros(network: GraphNetwork, layer: str) -> int:
 
 def stalled(make: Make) -> int:
     """Train with a penalty that cannot reach the band; return the zeros of the layer in the end."""
-    table = own_table()
+    table = table_of(current_tier(), usable_cores())
     terms = dict(table.terms)
     dense = table.terms["dense/conv"]
     terms["csr/conv"] = tuple(8 * dense[0] if k < 2 else term for k, term in enumerate(terms["csr/conv"]))
@@ -107,7 +109,7 @@ def at_equal_accuracy(quick: bool, seed: int, make: Make) -> float:
     data = pictures()
     network = trained(Lenet5, seed) if quick else trace(residual28(), torch.zeros(1, 1, 28, 28))
     config = FitConfig(epochs=4, learning_rate=0.02, seed=seed)
-    hook = make(GuidedConfig(seed=seed), own_table())
+    hook = make(GuidedConfig(seed=seed), table_of(current_tier(), usable_cores()))
     guided = fit(network, data, hook, config=config.model_copy(update={"epochs": 3}))
     names = tuple(guided.program.weighted_layers())
     guided = fit(guided, data, Mask(names), config=config.model_copy(update={"epochs": 1}))

@@ -21,6 +21,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
 from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune import lobs, zeros
+from wieldy.methods.prune.guided import Guided, GuidedConfig, table_of
 from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.registry import METHODS, settings_of
@@ -128,7 +129,10 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
 
 
 def hook_of(run: Run) -> Hook:
-    """Return the hook of a run's method."""
+    """Return the hook of a run's method; the model that guides one is that of the run's tier and threads."""
+    if isinstance(run.method, GuidedConfig):
+        assert run.tier is not None  # follow and shrink settled it
+        return Guided(run.method, table=table_of(run.tier, run.threads))
     hook = METHODS[type(run.method)].apply(run.method)
     assert isinstance(hook, Hook)
     return hook

@@ -137,6 +137,7 @@ class Guide:
     """One layer that is being pruned."""
 
     band: Band
+    tensor: str  # the weight's name
     dense: Tensor  # its weights before any of them went
     amount: float  # of the penalty, in the weight's own units
     for_bytes: bool = False  # pruned although its zeros save no time
@@ -170,7 +171,7 @@ class Guided(Hook):
     ) -> None:
         self.config = config or GuidedConfig()
         self.layers = layers
-        self.table = table or own_table()
+        self.table = table or table_of(current_tier(), usable_cores())
         self.guides: dict[str, Guide] = {}
         self._records: list[Change | Refused] = []
         self._before: dict[str, Tensor] = {}
@@ -197,7 +198,7 @@ class Guided(Hook):
         self._records.append(Refused(layer=layer, method=NAME, reason=reason))
 
     def _guide(self, network: GraphNetwork, node: Node, for_bytes: bool) -> Guide:
-        weight = _weight(network, node.layer).detach()
+        weight = network.tensor(node.weight).detach()
         if not torch.isfinite(weight).all():
             raise DataError(f"guided: {node.layer}.weight holds NaN or infinity. Check the weights.")
         config = self.config
@@ -205,19 +206,26 @@ class Guided(Hook):
         if for_bytes:  # time gives no edges
             found = Band(0.0, 1.0)
         amount = config.penalty * float(weight.square().mean().sqrt())
-        return Guide(found, weight.clone(), amount * (config.bytes_weight if for_bytes else 1.0), for_bytes)
+        return Guide(
+            found,
+            node.weight,
+            weight.clone(),
+            amount * (config.bytes_weight if for_bytes else 1.0),
+            for_bytes,
+        )
 
     def before_forward(self, network: nn.Module) -> None:
         """Note the weights, to know what the step does to them."""
         traced = need_traced(network, "Guided")
-        self._before = {layer: _weight(traced, layer).detach().clone() for layer in self._open()}
+        names = {layer: self.guides[layer].tensor for layer in self._open()}
+        self._before = {layer: traced.tensor(name).detach().clone() for layer, name in names.items()}
 
     @torch.no_grad()
     def after_step(self, step: Step) -> None:
         """Shrink and cut; at a check stop layers at the lower edge, and restore those that settle above."""
         network = need_traced(step.network, "Guided")
         for layer, guide in self.guides.items():
-            weight = _weight(network, layer)
+            weight = network.tensor(guide.tensor)
             if guide.mask is not None:
                 weight.mul_(guide.mask)
             elif not guide.verdict:
@@ -234,7 +242,8 @@ class Guided(Hook):
 
     def _check(self, network: GraphNetwork, done: int) -> None:
         for layer in self._open():
-            guide, weight = self.guides[layer], _weight(network, layer)
+            guide = self.guides[layer]
+            weight = network.tensor(guide.tensor)
             density = float(weight.count_nonzero()) / weight.numel()
             guide.recent = (*guide.recent, density)[-self.config.patience - 1 :]
             same = min(guide.recent) >= (1 - self.config.still) * max(guide.recent)
@@ -257,7 +266,7 @@ class Guided(Hook):
         """Restore what ended above its band, and account for every layer."""
         traced = need_traced(network, "Guided")
         for layer, guide in self.guides.items():
-            weight = _weight(traced, layer)
+            weight = traced.tensor(guide.tensor)
             guide.density = float(weight.count_nonzero()) / weight.numel()
             if guide.density > guide.band.density_max and not guide.verdict.startswith("dense"):
                 self._restore(weight, guide, f"ended at a density of {guide.density:.2f}")
@@ -278,18 +287,13 @@ class Guided(Hook):
         yield from self._records
 
 
-def own_table() -> CostTable:
-    """Return the cost table of this machine at its own tier with all of its cores.
+def table_of(tier: str, threads: int) -> CostTable:
+    """Return the cost table of this machine for a tier.
 
     Raises:
-        TierError: there is none: the CPU is below avx2.
+        TierError: there is none: the tier is below avx2.
     """
-    tier = current_tier()
-    found = cost_table(tier, usable_cores())
+    found = cost_table(tier, threads)
     if found is None:
         raise TierError(f"guided: no cost table is known for tier {tier}; zeros run from avx2 on.")
     return found
-
-
-def _weight(network: GraphNetwork, layer: str) -> Tensor:
-    return network.tensor(next(weighted(network, (layer,), NAME)[0].stored()))
