@@ -33,6 +33,7 @@ from wieldy.core import rng
 from wieldy.core.data import Arrays, Data
 from wieldy.core.files import write_atomic
 from wieldy.core.records import Plan
+from wieldy.flow.reduce import SETTLING, SURGERY_EXAMPLES
 from wieldy.flow.state import prepared
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -62,9 +63,8 @@ from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 from wieldy.zoo.networks.residual import residual28
 
-TRAINING, SETTLING = 20_000, 0.4  # pictures; share of a hook's epochs after its structure is found
+TRAINING = 20_000  # pictures
 TOLERANCE, TRIES = 0.03, 7  # of the goal; how often the dial is turned
-EXAMPLES = 2048  # for moments
 Small = Callable[["Case", float], GraphNetwork]
 
 
@@ -146,7 +146,7 @@ def surgery(case: Case, dial: float) -> GraphNetwork:
     """Optimal brain surgery, then training."""
     scope = "layer" if case.goal.name == "embedded" else "network"
     config = LobsConfig(sparsity=dial, seed=case.seed, scope=scope)
-    small, _ = operate(case.network, first_examples(case.data, EXAMPLES), config, layers_of(case))
+    small, _ = operate(case.network, first_examples(case.data, SURGERY_EXAMPLES), config, layers_of(case))
     return case.trained(small, Mask(layers_of(case)))
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from wieldy.claims import subjects
 from wieldy.claims.landscape import flat, rise, share_within, steepest_directions
+from wieldy.claims.subjects import claiming
 from wieldy.core import rng
 from wieldy.core.data import Data, Split
 from wieldy.core.progress import Progress
@@ -64,6 +65,7 @@ NOT_FAR = (
     "magnitude's own share is no more than about twice what chance would give; there is little to be below"
 )
 SOURCE = "arXiv 2107.05328, abstract; methods/prune/directional.py"
+claim = claiming("directional", SOURCE)
 
 
 @dataclass(frozen=True)
@@ -111,17 +113,6 @@ def worst(claims: Sequence[Claim]) -> Claim:
     """Return the claim of the seed that comes off worst."""
     pick = max if claims[0].relation in ("<", "<=") else min
     return pick(claims, key=lambda claim: claim.measured)
-
-
-def claim(what: str, measured: float, relation: str, threshold: float, reason: str = "") -> Claim:
-    """Return a claim of this system; with a reason, one that is known not to hold."""
-    return Claim.model_validate(
-        {
-            "expected": "refuted" if reason else "proved", "reason": reason,
-            "name": "directional", "what": what, "measured": measured, "relation": relation,
-            "threshold": threshold, "source": SOURCE, "seconds": 0.0,
-        }
-    )  # fmt: skip
 
 
 def regression(seed: int) -> Regression:
@@ -323,7 +314,7 @@ def in_curvature(seed: int, make: Make) -> list[Claim]:
     what = "share of the displacement in the ten steepest directions, over magnitude's"
     return [
         claim(what, ours / magnitude, "<", 1.0),
-        claim(f"{what}: five times less", ours / magnitude, "<=", 0.2, NOT_FAR),
+        claim(f"{what}: five times less", ours / magnitude, "<=", 0.2, expected="refuted", reason=NOT_FAR),
     ]
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from wieldy.claims.subjects import pictures, trained
+from wieldy.claims.subjects import claiming, pictures, trained
 from wieldy.compress.storage import smallest_formats
 from wieldy.core.data import Data
 from wieldy.core.progress import Progress
-from wieldy.core.records import Change, Claim, Relation
+from wieldy.core.records import Change, Claim
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -34,6 +34,7 @@ from wieldy.zoo.networks.lenet import Lenet5
 from wieldy.zoo.networks.residual import residual28
 
 SOURCE = "Park et al., ICLR 2017"
+claim = claiming("guided", SOURCE)
 SEEDS = (0, 1, 2)
 SHARES = (0.7, 0.8, 0.85, 0.9, 0.93, 0.95)  # of zeros, uniform, among which the equal accuracy is looked for
 Make = Callable[[GuidedConfig, CostTable], Hook]
@@ -52,14 +53,6 @@ def measure(quick: bool, progress: Progress, make: Make | None = None) -> list[C
             task.advance(1, f"seed {seed}: {ratios[-1]:.3f} of uniform's milliseconds")
     what = "milliseconds at equal accuracy over uniform pruning's, worst seed"
     return [*found, claim(what, max(ratios), "<", 1.0)]
-
-
-def claim(what: str, measured: float, relation: Relation, threshold: float) -> Claim:
-    """Return one claim of this file."""
-    return Claim(
-        name="guided", what=what, measured=measured, relation=relation, threshold=threshold, source=SOURCE,
-        seconds=0.0,
-    )  # fmt: skip
 
 
 def made_up(table: CostTable) -> CostTable:

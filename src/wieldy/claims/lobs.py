@@ -11,17 +11,17 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wieldy.claims.subjects import pictures, trained
+from wieldy.claims.subjects import claiming, pictures, trained
 from wieldy.core.data import each
 from wieldy.core.progress import Progress
-from wieldy.core.records import Change, Claim, Refused, Relation
+from wieldy.core.records import Change, Claim, Refused
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.program import Node
@@ -38,6 +38,7 @@ from wieldy.train.mask import Mask
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300
 
 SOURCE = "Dong, Chen, Pan, NIPS 2017"
+claim = claiming("lobs", SOURCE)
 SEEDS = (0, 1, 2)
 BATCH = 500
 ERROR_EXAMPLES = 500  # whose rows errors are measured on, one by one
@@ -63,14 +64,6 @@ def measure(quick: bool, progress: Progress, apply: Apply = lobs.apply) -> list[
             rows.append(accuracies(seed, apply))
             task.advance(2, f"points lost: {', '.join(f'{k} {v:.2f}' for k, v in rows[-1].items())}")
     return [*found, *accuracy_claims(rows)]
-
-
-def claim(what: str, measured: float, relation: Relation, threshold: float, **more: Any) -> Claim:
-    """Return one claim of this file."""
-    return Claim(
-        name="lobs", what=what, measured=measured, relation=relation, threshold=threshold,
-        source=SOURCE, seconds=0.0, **more,
-    )  # fmt: skip
 
 
 def recursion() -> Claim:

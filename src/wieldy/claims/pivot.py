@@ -11,7 +11,6 @@ uneven as those of trained networks.
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wieldy.claims.subjects import pictures, trained
+from wieldy.claims.subjects import claiming, pictures, trained
 from wieldy.core import rng
 from wieldy.core.data import each
 from wieldy.core.progress import Progress
@@ -63,7 +62,7 @@ CLAIMED, TIERS = "avx512", ("avx512", "avx2")  # on the others the format is tim
 Find = Callable[..., Blocks]
 Refine = Callable[[Scores, Blocks, int], Iterator[tuple[Blocks, float]]]
 Make = Callable[[PivotConfig, Sequence[str] | None], Pivot]
-claim = partial(Claim, name="pivot", source=SOURCE, seconds=0.0)
+claim = claiming("pivot", SOURCE)
 
 
 def measure(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
+from wieldy.claims.subjects import claiming
 from wieldy.core import rng
 from wieldy.core.progress import Progress
-from wieldy.core.records import Claim, Relation
+from wieldy.core.records import Claim
 from wieldy.formats.sparse import block_rows
 from wieldy.graph.cost_table import fit_terms
 from wieldy.kernels.native import variant_for
@@ -39,6 +40,7 @@ from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import paired_ratio, time_pairs
 
 SOURCE = "Park et al., ICLR 2017"
+claim = claiming("sparsecnn", SOURCE)
 Array = NDArray[np.float32]
 Kernel = Callable[[Array, Conv], Array]
 SHAPES = 200
@@ -62,14 +64,6 @@ def measure(quick: bool, progress: Progress, kernel: Kernel = compiled) -> list[
         found += [gain(channels, side) for channels, side in LOWERED]
         task.advance(1, "gain")
     return found
-
-
-def claim(what: str, measured: float, relation: Relation, threshold: float) -> Claim:
-    """Return one claim of this file."""
-    return Claim(
-        name="sparsecnn", what=what, measured=measured, relation=relation, threshold=threshold, source=SOURCE,
-        seconds=0.0,
-    )  # fmt: skip
 
 
 def cases(count: int) -> Iterator[tuple[Array, Conv, Array]]:

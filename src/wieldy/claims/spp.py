@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wieldy.claims.subjects import pictures, trained
+from wieldy.claims.subjects import claiming, pictures, trained
 from wieldy.core import rng
 from wieldy.core.progress import Progress
-from wieldy.core.records import Claim, Relation, Verdict
+from wieldy.core.records import Claim, Verdict
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, Step
@@ -34,6 +34,7 @@ from wieldy.train.fit import FitConfig, evaluate, fit
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300
 
 SOURCE = "Wang et al., BMVC 2018"
+_claim = claiming("spp", SOURCE)
 BRIEF = "derived in methods/prune/spp.py"
 SEEDS = (0, 1, 2)
 FRESH = (3, 4, 5)  # for accuracy: the network and the share were chosen on the others
@@ -69,16 +70,6 @@ def measure(quick: bool, progress: Progress, make: Make = Spp) -> list[Claim]:
     return claims
 
 
-def _claim(
-    what: str, measured: float, relation: Relation, threshold: float, source: str = SOURCE,
-    expected: Verdict = "proved", reason: str = "",
-) -> Claim:  # fmt: skip
-    return Claim(
-        name="spp", what=what, measured=float(measured), relation=relation, threshold=threshold,
-        source=source, seconds=0.0, expected=expected, reason=reason,
-    )  # fmt: skip
-
-
 def identities() -> list[Claim]:
     """Measure the curve by which probabilities move, and what re-ranking those that are left saves."""
     worst = 0.0
@@ -96,7 +87,13 @@ def identities() -> list[Claim]:
         _claim(
             "change is A at rank 0, uA at N, 0 at the quota, and symmetric: worst error", worst, "<=", 1e-12
         ),
-        _claim("updates with ranks among those left over updates with a fixed curve", share, "<", 0.2, BRIEF),
+        _claim(
+            "updates with ranks among those left over updates with a fixed curve",
+            share,
+            "<",
+            0.2,
+            source=BRIEF,
+        ),
     ]
 
 

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wieldy.claims import subjects
+from wieldy.claims.subjects import claiming
 from wieldy.compress.compact import compact
 from wieldy.core import lock
 from wieldy.core.data import Data
 from wieldy.core.progress import Progress
-from wieldy.core.records import Change, Claim, Relation
+from wieldy.core.records import Change, Claim
 from wieldy.graph.branches import branches
 from wieldy.graph.bundles import Bundle, Member
 from wieldy.graph.folded import Values
@@ -46,6 +47,7 @@ Proximal = Callable[[Mapping[str, Tensor], Sequence[Bundle], float], Values]
 Compact = Callable[[GraphNetwork], tuple[GraphNetwork, tuple[object, ...]]]
 
 SOURCE = "Wen et al., NIPS 2016"
+claim = claiming("ssl", SOURCE)
 SEEDS = (0, 1, 2)
 PENALTIES = (0.0, 0.2, 0.3, 0.4)
 NOISE = 0.03  # of a ratio of two milliseconds, here
@@ -70,14 +72,6 @@ def measure(
         claims += trade_off(seeds, partial(subjects.trained, Lenet300 if quick else Lenet5), make, shrink)
         task.advance(1, "penalties")
     return claims
-
-
-def claim(what: str, measured: float, relation: Relation, threshold: float) -> Claim:
-    """Return a claim of this system."""
-    return Claim(
-        name="ssl", what=what, measured=measured, relation=relation, threshold=threshold, source=SOURCE,
-        seconds=0.0,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from safetensors.numpy import load as load_tensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wieldy.claims.subjects import pictures, trained
+from wieldy.claims.subjects import claiming, pictures, trained
 from wieldy.compress.load import load
 from wieldy.core.progress import Progress
-from wieldy.core.records import Claim, Relation, Verdict
+from wieldy.core.records import Claim
 from wieldy.formats import BY_SHAPE
 from wieldy.formats.unified import UNIFIED
 from wieldy.graph.network import GraphNetwork
@@ -49,6 +49,7 @@ from wieldy.train.mask import Mask
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300
 
 SOURCE = "arXiv 2106.08301"
+_claim = claiming("unify", SOURCE)
 DERIVED = "derived in methods/share/unify.py"
 Kind = Callable[[], nn.Module]
 Make = Callable[[UnifyConfig, Sequence[str]], Unify]
@@ -98,16 +99,6 @@ def measure(
         return [*claims, *packed(runs)]
 
 
-def _claim(
-    what: str, measured: float, relation: Relation, threshold: float, source: str = SOURCE,
-    expected: Verdict = "proved", reason: str = "",
-) -> Claim:  # fmt: skip
-    return Claim(
-        name="unify", what=what, measured=float(measured), relation=relation, threshold=threshold,
-        source=source, seconds=0.0, expected=expected, reason=reason,
-    )  # fmt: skip
-
-
 def projection(nearest: Callable[[Tensor], Tensor] = unify) -> list[Claim]:
     """Compare blocks of up to eight numbers with all signs and a fine grid of magnitudes."""
     draw = torch.Generator().manual_seed(0)
@@ -127,8 +118,8 @@ def projection(nearest: Callable[[Tensor], Tensor] = unify) -> list[Claim]:
         identity = max(identity, float(((closed - wholes) / wholes).abs().max()))
     what = "cost of the nearest block of one magnitude above the best of all signs and 1,001 magnitudes"
     return [
-        _claim(f"{what}, of |w|^2, worst of 140", excess, "<=", 1e-12, DERIVED),
-        _claim("|w|^2 = d + |B| u^2: worst relative error", identity, "<=", 1e-12, DERIVED),
+        _claim(f"{what}, of |w|^2, worst of 140", excess, "<=", 1e-12, source=DERIVED),
+        _claim("|w|^2 = d + |B| u^2: worst relative error", identity, "<=", 1e-12, source=DERIVED),
     ]
 
 
@@ -183,7 +174,7 @@ def keeping(runs: Sequence[Led]) -> list[Claim]:
             moved.append(float(changed.double().mean()) if len(changed) else 0.0)
     return [
         _claim("blocks of bitwise equal magnitudes after training on, of those asked", min(equal), "==", 1.0),
-        _claim("share of these whose number has learned", min(moved), ">", 0.9, DERIVED),
+        _claim("share of these whose number has learned", min(moved), ">", 0.9, source=DERIVED),
     ]
 
 
@@ -195,7 +186,9 @@ def at_once(runs: Sequence[Led], make: Make = Unify) -> list[Claim]:
         other = _fit(run.dense, LEADING, run.seed, hook)
         ratios.append(loss(run.settled) / loss(_fit(other, SETTLING, run.seed, hook.settling())))
     what = "loss when all is done, led to the blocks over projected at once, as many epochs"
-    return [_claim(what, max(ratios), "<", 1.0, DERIVED, "refuted", AT_ONCE_LEARNS_MORE)]
+    return [
+        _claim(what, max(ratios), "<", 1.0, source=DERIVED, expected="refuted", reason=AT_ONCE_LEARNS_MORE)
+    ]
 
 
 def equal_blocks(runs: Sequence[Led]) -> list[Claim]:
@@ -237,7 +230,7 @@ def packed(runs: Sequence[Led]) -> list[Claim]:
             stored = sum(part.nbytes for key, part in parts.items() if key.startswith(f"{name}."))
             off += abs(stored - byte_formula(weight))
     return [
-        _claim("bytes in the file beside the formula's", off, "==", 0.0, DERIVED),
+        _claim("bytes in the file beside the formula's", off, "==", 0.0, source=DERIVED),
         _claim("outputs that differ when packed, in torch and in the runtime", differing, "==", 0.0),
     ]
 

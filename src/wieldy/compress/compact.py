@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from wieldy.compress.apply import widths
 from wieldy.core.records import Change, Refused
+from wieldy.graph.branches import ADD
 from wieldy.graph.coupling import Coupling, Group, couple, unit_roots
 from wieldy.graph.dead import (
     SAME,
@@ -38,7 +39,7 @@ from wieldy.graph.program import Node, Program, Ref, Spec, Stored
 from wieldy.graph.removal import Kept, keep_indices, remove_units
 
 NAME = "compact"
-ADD, SUB = "aten.add.Tensor", "aten.sub.Tensor"
+SUB = "aten.sub.Tensor"
 JOINS = (ADD, SUB, "aten.mul.Tensor", "aten.div.Tensor")
 NOTHING = "none of its channels is dead"
 GONE = "what it computed is constant; it went with its branch"

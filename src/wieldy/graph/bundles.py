@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from wieldy.graph.coupling import Axis, Group, couple
+from wieldy.graph.fold import NORM
 from wieldy.graph.ops import TRANSPOSED, WEIGHTED
 from wieldy.graph.program import Node, Program, Stored
 from wieldy.graph.structures import Structure, norms, size_of, spread
 
-BATCH_NORM = "aten.batch_norm.default"
-NORMS = (BATCH_NORM, "aten.group_norm.default", "aten.layer_norm.default")
+NORMS = (NORM, "aten.group_norm.default", "aten.layer_norm.default")
 PRELU = "aten.prelu.default"
 Role = Literal["filter", "partner", "reader", "maker"]
 Readers = Mapping[str, list[tuple[Node, str]]]  # for each tensor, who reads it, and as which argument
@@ -162,7 +162,7 @@ def _reason(
         if "maker" in _roles(axis, readers):
             return f"its channels are also made by {axis[0]}, which has no filters"
         for node, _ in readers[axis[0]]:
-            if node.op == BATCH_NORM and node.inputs["weight"] is None:
+            if node.op == NORM and node.inputs["weight"] is None:
                 return f"the norm {node.layer} has no scale that could go to zero with a filter"
     missing = [node.layer for node in makers if node.layer not in layers and not _is_depthwise(program, node)]
     return f"it makes the same channels as {missing[0]}, which is not among the layers" if missing else None

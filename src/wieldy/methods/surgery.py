@@ -4,7 +4,7 @@ With W (rows, d), and H = E[x x^T] of what the layer reads, a change of W costs 
 half the mean square by which its outputs move. Sources are named in prune/lobs.py, which decides what goes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -38,12 +38,13 @@ class Problem:
     alive: Tensor
     inputs: int
     damping: float
-    dead: Tensor = field(init=False)
 
-    def __post_init__(self) -> None:
+    @property
+    def dead(self) -> Tensor:
+        """The inputs that are always zero, ascending; the bias, which reads a 1, is none of them."""
         dead = torch.ones(self.weight.shape[1], dtype=torch.bool)
         dead[self.alive] = False
-        object.__setattr__(self, "dead", dead.nonzero()[:, 0])
+        return dead.nonzero()[:, 0]
 
     @property
     def gflop(self) -> float:
@@ -153,7 +154,6 @@ def removal_order(layer: Problem, block: int, of_each: tuple[int, int] | None = 
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(layer.matrix))
     rows = in_blocks(layer.weight, block)
     dead = layer.dead.numpy()
-    dead = dead[dead < layer.inputs]
     at_once = max(1, WORKSPACE_BYTES // (8 * len(inverse) ** 2))
     parts = [Elimination(layer, rows[start : start + at_once], inverse, of_each).run()
              for start in range(0, len(rows), at_once)]  # fmt: skip
@@ -193,7 +193,7 @@ class Elimination:
         self.size = size
         widths = torch.bincount(torch.arange(layer.inputs) // size)  # the last set may be smaller
         quota = widths.clamp(max=size - stays)
-        quota -= torch.bincount(layer.dead[layer.dead < layer.inputs] // size, minlength=len(quota))
+        quota -= torch.bincount(layer.dead // size, minlength=len(quota))
         left = quota.clamp(min=0)
         self.removals = int(left.sum())
         self.quota = left.expand(len(self.rows), -1).clone()

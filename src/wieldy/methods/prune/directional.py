@@ -33,10 +33,10 @@ from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
-from wieldy.graph.bundles import Bundle, columns_of, filters_of
+from wieldy.graph.bundles import Bundle, filters_of
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.methods.contract import Hook, MethodConfig, Step
-from wieldy.methods.prune.zeros import DEPTHWISE, counts, is_depthwise, sparse_layers, weighted
+from wieldy.methods.prune.zeros import columns_that_may_go, counts, weighted
 
 NAME = "directional"
 
@@ -296,13 +296,10 @@ def bundles(
     """
     if structure == "filters":
         every = network.program.weighted_layers() if layers is None else layers
-        found, refused = filters_of(network.program, {node.layer for node in weighted(network, every)})
+        named = {node.layer for node in weighted(network, every, NAME)}
+        found, refused = filters_of(network.program, named)
     else:
-        fast, slow = sparse_layers(network)
-        nodes = weighted(network, fast if layers is None else layers)
-        refused = {item.layer: item.reason for item in slow} if layers is None else {}
-        refused |= {node.layer: DEPTHWISE for node in nodes if is_depthwise(network, node)}
-        found = [columns_of(network.program, node) for node in nodes if not is_depthwise(network, node)]
+        found, refused = columns_that_may_go(network, layers, NAME)
     if not found:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in refused.items())
         raise ConfigError(f"directional: no {structure} may go. {reasons}. Name other layers.")
@@ -324,7 +321,7 @@ def pools(found: Sequence[Bundle], weights: Mapping[str, Tensor], config: Direct
 
 
 def _weight(network: GraphNetwork, layer: str) -> Tensor:
-    return network.tensor(weighted(network, (layer,))[0].weight)
+    return network.tensor(weighted(network, (layer,), NAME)[0].weight)
 
 
 def _finite(network: GraphNetwork, name: str) -> Tensor:

@@ -103,14 +103,14 @@ def by_paper(layer: Problem, sparsity: float, block: int = 1) -> Tensor:
             now -= now[:, place, None] / diagonal[place] * inverse[place]
             zeroed[place] = True
             now[:, zeroed] = 0
-    rows[:, :, layer.dead[layer.dead < layer.inputs]] = 0
+    rows[:, :, layer.dead] = 0
     rows[:, :, layer.alive] = inside
     return rows.reshape(-1, rows.shape[2])[: len(layer.weight)]
 
 
 def _least(losses: Tensor, layer: Problem, sparsity: float) -> Tensor:
     """Return which of the alive columns go, where dead ones went first and `sparsity` is the share of all."""
-    dead = len(losses) * int((layer.dead < layer.inputs).sum())
+    dead = len(losses) * len(layer.dead)
     goes = torch.zeros(losses.numel(), dtype=torch.bool)
     wanted = round(sparsity * len(losses) * layer.inputs) - dead
     goes[losses.flatten().argsort(stable=True)[: max(0, wanted)]] = True
@@ -126,7 +126,7 @@ def in_steps(layer: Problem, sparsity: float, block: int = 1, rounds: int = 8) -
     """
     diagonal = torch.cholesky_inverse(torch.linalg.cholesky(layer.matrix)).diagonal()
     rows = layer.weight.clone()
-    rows[:, layer.dead[layer.dead < layer.inputs]] = 0
+    rows[:, layer.dead] = 0
     inputs = int((layer.alive < layer.inputs).sum())
     now = rows[:, layer.alive]
     gone = torch.zeros(len(in_blocks(now, block)), inputs, dtype=torch.bool)
@@ -268,7 +268,7 @@ def _over_network(
     network: GraphNetwork, nodes: dict[str, Node], stats: Stats, config: LobsConfig
 ) -> Iterator[Change]:
     """Merge the losses of all layers, each over the squares of its outputs."""
-    orders, losses, total = [], [], 0
+    orders, losses, energies, total = [], [], [], 0
     for node in nodes.values():
         layer = _problem(network, node, stats, config)
         blocks = -(-len(layer.weight) // config.block)
@@ -281,8 +281,8 @@ def _over_network(
         order, loss = removal_order(layer, config.block)
         orders.append(order)
         losses.append(loss)
+        energies.append(layer.energy())
         total += blocks * layer.inputs
-    energies = [_problem(network, node, stats, config).energy() for node in nodes.values()]
     relative = [loss / energy for loss, energy in zip(losses, energies, strict=True)]
     removed = allocate(relative, round(config.sparsity * total)) if nodes else []
     for node, order, loss, counted in zip(nodes.values(), orders, losses, removed, strict=True):

@@ -179,8 +179,8 @@ class Pivot(Hook):
 
     def _chosen(self, network: GraphNetwork) -> list[Layer]:
         """Return the layers that can have blocks; note why the others cannot."""
-        names, left = (self.layers, ()) if self.layers is not None else sparse_layers(network)
-        self._refused = [item.model_copy(update={"method": NAME}) for item in left]
+        names, left = (self.layers, ()) if self.layers is not None else sparse_layers(network, NAME)
+        self._refused = list(left)
         nodes = weighted(network, names, NAME)
         axes = [(node.weight, axis) for node in nodes for axis in (0, 1)]
         free = free_groups(couple(network.program), axes)

@@ -32,14 +32,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wieldy.core import rng
-from wieldy.core.errors import ConfigError, DataError
+from wieldy.core.errors import DataError
 from wieldy.core.records import Change, Refused
-from wieldy.graph.bundles import BATCH_NORM, Bundle, Member, columns_of, filters_of
+from wieldy.graph.bundles import Bundle, Member, filters_of
+from wieldy.graph.fold import NORM
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.graph.program import Stored
 from wieldy.graph.structures import norms, spread
 from wieldy.methods.contract import Hook, MethodConfig, Step
-from wieldy.methods.prune.zeros import DEPTHWISE, counts, is_depthwise, sparse_layers, weighted
+from wieldy.methods.prune.zeros import columns_that_may_go, counts, weighted
 
 NAME = "spp"
 ALONE = "it has one group, which must stay"
@@ -183,17 +184,11 @@ def bundles_of(
     network: GraphNetwork, structure: Literal["columns", "filters"], layers: Sequence[str] | None
 ) -> tuple[dict[str, Bundle], dict[str, str]]:
     """Return the sets of groups by name, and why layers that were asked for are left alone."""
-    refused: dict[str, str] = {}
     if structure == "filters":
         layers = network.program.weighted_layers() if layers is None else layers
         found, refused = filters_of(network.program, layers)
     else:
-        if layers is None:
-            layers, others = sparse_layers(network)
-            refused = {item.layer: item.reason for item in others}
-        nodes = weighted(network, layers)
-        refused |= {node.layer: DEPTHWISE for node in nodes if is_depthwise(network, node)}
-        found = [columns_of(network.program, node) for node in nodes if node.layer not in refused]
+        found, refused = columns_that_may_go(network, layers, NAME)
     refused |= {layer: ALONE for bundle in found if bundle.count == 1 for layer in bundle.layers}
     bundles: dict[str, Bundle] = {}
     for bundle in found:
@@ -232,7 +227,7 @@ def statistics_of(network: GraphNetwork, bundle: Bundle) -> list[Member]:
     found = []
     for node in network.program.nodes:
         scale = node.inputs.get("weight")
-        if node.op == BATCH_NORM and isinstance(scale, Stored) and scale.name in members:
+        if node.op == NORM and isinstance(scale, Stored) and scale.name in members:
             of = (node.inputs["running_mean"], node.inputs["running_var"])
             found += [replace(members[scale.name], tensor=s.name) for s in of if isinstance(s, Stored)]
     return found
@@ -274,12 +269,7 @@ class Spp(Hook):
     def attach(self, network: nn.Module) -> None:
         """Find the groups; those that are zero already count as gone."""
         traced = need_traced(network, type(self).__name__)
-        known = traced.program.weighted_layers()
-        unknown = [layer for layer in self.layers or () if layer not in known]
-        if unknown:
-            raise ConfigError(
-                f"spp: {unknown[0]!r} is no layer with weights. Layers are {', '.join(sorted(known))}."
-            )
+        weighted(traced, self.layers or (), NAME)  # refuses a layer that is not there
         self._bundles, refused = bundles_of(traced, self.config.structure, self.layers)
         self._statistics = {name: statistics_of(traced, of) for name, of in self._bundles.items()}
         self._refused = [
@@ -369,7 +359,7 @@ class Spp(Hook):
     def _facts(self, network: GraphNetwork) -> dict[str, dict[str, int]]:
         """What each layer holds: its weights, and the groups that are not gone."""
         structure = self.config.structure
-        nodes = weighted(network, network.program.weighted_layers())
+        nodes = weighted(network, network.program.weighted_layers(), NAME)
         weights = {node.layer: network.tensor(node.weight) for node in nodes}
         facts: dict[str, dict[str, int]] = {}
         for name, bundle in self._bundles.items():

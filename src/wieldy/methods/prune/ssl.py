@@ -35,13 +35,13 @@ from torch import Tensor, nn
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.graph.branches import branches
-from wieldy.graph.bundles import Bundle, Member, columns_of, filters_of
+from wieldy.graph.bundles import Bundle, Member, filters_of
 from wieldy.graph.channels import channels_of
 from wieldy.graph.folded import Folded, Values, norms_behind
 from wieldy.graph.network import GraphNetwork, need_traced
 from wieldy.methods.contract import Hook, MethodConfig, Step
 from wieldy.methods.prune.directional import shrinkage
-from wieldy.methods.prune.zeros import DEPTHWISE, counts, is_depthwise, sparse_layers, weighted
+from wieldy.methods.prune.zeros import columns_that_may_go, counts, weighted
 
 NAME = "ssl"
 CUT = 1e-4  # below which the published solver zeroes a number
@@ -181,11 +181,7 @@ def _channels(network: GraphNetwork, layers: Sequence[str], every: bool) -> Foun
 
 
 def _columns(network: GraphNetwork, layers: Sequence[str], every: bool) -> Found:
-    fast, slow = sparse_layers(network)
-    refused = {item.layer: item.reason for item in slow} if every else {}
-    nodes = weighted(network, fast if every else layers, NAME)
-    refused |= {node.layer: DEPTHWISE for node in nodes if is_depthwise(network, node)}
-    return [columns_of(network.program, node) for node in nodes if node.layer not in refused], refused
+    return columns_that_may_go(network, None if every else layers, NAME)
 
 
 def _depth(network: GraphNetwork, layers: Sequence[str], every: bool) -> Found:  # noqa: ARG001

@@ -18,6 +18,7 @@ from torch import Tensor
 from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.formats import BY_BLOCK
+from wieldy.graph.bundles import Bundle, columns_of
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.program import Node
@@ -123,6 +124,25 @@ def sparse_layers(network: GraphNetwork, method: str = NAME) -> tuple[tuple[str,
         else:
             layers.append(node.layer)
     return tuple(layers), tuple(refused)
+
+
+def columns_that_may_go(
+    network: GraphNetwork, layers: Sequence[str] | None, method: str
+) -> tuple[list[Bundle], dict[str, str]]:
+    """Return the columns of layers, and the layers that are left out with the reason.
+
+    Args:
+        network: not altered.
+        layers: None: those that zeros can make faster. Of those that are named, depthwise ones are left out.
+        method: in whose name an unknown layer is refused.
+    """
+    refused: dict[str, str] = {}
+    if layers is None:
+        layers, slow = sparse_layers(network, method)
+        refused = {item.layer: item.reason for item in slow}
+    nodes = weighted(network, layers, method)
+    refused |= {node.layer: DEPTHWISE for node in nodes if is_depthwise(network, node)}
+    return [columns_of(network.program, node) for node in nodes if node.layer not in refused], refused
 
 
 def stored_formats(network: GraphNetwork, config: ZerosConfig) -> dict[str, str]:
