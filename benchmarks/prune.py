@@ -1,12 +1,16 @@
 """Every pruning method beside random and magnitude: equal bytes, equal milliseconds, equal epochs.
 
-    python benchmarks/prune.py [--subjects lenet300 lenet5 embedded] [--seeds 3] [--only lobs ssl] [--out DIR]
+    python benchmarks/prune.py [--subjects lenet300 lenet5 embedded] [--seeds 3] [--only lobs ssl] [--tier T]
 
 Bench tier: Fashion-MNIST, the first 20,000 training pictures and all 10,000 test ones (`make data`). A method
 has one dial; it is turned until the saved file has the bytes asked for (LeNets), or until it takes the
 milliseconds asked for (the embedded network), to within the tolerance, and every try is trained anew for as
-many epochs as every other method's. A row is kept as soon as it is measured; started again, the script goes
-on where it stopped. Writes prune-TIER.json with machine, tier, versions and commit; losses are kept.
+many epochs as every other method's. Where to turn it is first asked of rehearsals: the same method on few
+pictures, over the whole range of its dial; what a rehearsal promised too much carries over to the next try.
+
+A row is kept as soon as it is measured; started again, the script goes on where it stopped, on another CPU
+too, since every figure is a ratio to the original beside it and names its CPU. Writes prune-TIER.json with
+machine, tier, versions and commit; losses are kept.
 """
 
 import argparse
@@ -14,8 +18,8 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from importance import commit
+from numpy.typing import NDArray
 
 from wieldy.compress.apply import apply_plan
 from wieldy.compress.compact import compact
@@ -39,7 +44,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.directional import DirectionalConfig
-from wieldy.methods.prune.guided import GuidedConfig
+from wieldy.methods.prune.guided import Guided, GuidedConfig, table_of
 from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.pivot import PivotConfig
@@ -55,7 +60,8 @@ from wieldy.plan.ranking import ranked
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
-from wieldy.runtime.tier import current_tier
+from wieldy.runtime.tier import check_tier, cpu_name, current_tier
+from wieldy.runtime.timing import PROCESSES
 from wieldy.train.fit import FitConfig, evaluate, fit
 from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
@@ -63,8 +69,9 @@ from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 from wieldy.zoo.networks.residual import residual28
 
-TRAINING = 20_000  # pictures
-TOLERANCE, TRIES = 0.03, 7  # of the goal; how often the dial is turned
+TRAINING, REHEARSAL = 20_000, 400  # pictures
+TOLERANCE, TRIES = 0.05, 4  # below the goal; how often the dial is turned
+GRID = 8  # settings of the dial that are rehearsed
 Small = Callable[["Case", float], GraphNetwork]
 
 
@@ -87,12 +94,25 @@ GOALS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One network with one seed."""
+    """One network with one seed, for one tier."""
 
     goal: Goal
     seed: int
     network: GraphNetwork
     data: Data
+    tier: str
+
+    def rehearsal(self) -> "Case":
+        """Return the same with few pictures to train on."""
+        assert isinstance(self.data.train, Arrays)
+        few = self.data.train.take(np.arange(REHEARSAL))
+        return replace(self, data=Data(few, few, few, classes=self.data.classes))
+
+    @property
+    def haste(self) -> float:
+        """How many times fewer steps there are than in earnest; a penalty has to be that much larger."""
+        assert isinstance(self.data.train, Arrays)
+        return TRAINING / len(self.data.train)
 
     def trained(self, network: GraphNetwork, *hooks: Hook, share: float = 1.0, **more: Any) -> GraphNetwork:
         """Train for a share of the epochs that every method has."""
@@ -109,7 +129,11 @@ class Entry:
     small: Small
     low: float
     high: float
-    log: bool = False  # of a penalty
+    penalty: bool = False  # turned by factors, and what it does grows with the steps
+
+    def dials(self) -> NDArray[np.float64]:
+        """Return what is rehearsed."""
+        return (np.geomspace if self.penalty else np.linspace)(self.low, self.high, GRID)
 
 
 def channels(kind: type[MethodConfig]) -> Small:
@@ -155,7 +179,10 @@ def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
 
     def small(case: Case, dial: float) -> GraphNetwork:
         config = make(dial, case.seed)
-        hook = METHODS[type(config)].apply(config)
+        if isinstance(config, GuidedConfig):
+            hook: Hook = Guided(config, table=table_of(case.tier, usable_cores()))
+        else:
+            hook = METHODS[type(config)].apply(config)
         found = case.trained(copy.deepcopy(case.network), hook, share=1 - SETTLING, **hook.needs)
         keeping = hook.settling()
         if keeping is None:
@@ -193,6 +220,7 @@ ENTRIES = (
           hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1.0)), 0.1, 4.0, True),
     Entry("unify", hooked(lambda dial, seed: UnifyConfig(pruned=dial, seed=seed)), 0.0, 0.98),
 )  # fmt: skip
+STORAGE = ("unify",)  # saves bytes alone, so it stands in no comparison at equal milliseconds
 
 
 def main() -> None:
@@ -201,10 +229,12 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=[goal.name for goal in GOALS])
     parser.add_argument("--only", nargs="+", default=[entry.name for entry in ENTRIES])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tier", default=current_tier())
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
+    check_tier(asked.tier)
     torch.set_num_threads(usable_cores())
-    path = prepared(asked.out) / f"prune-{current_tier()}.json"
+    path = prepared(asked.out) / f"prune-{asked.tier}.json"
     kept = json.loads(path.read_text()) if path.is_file() else {"rows": [], "seconds": 0.0}
     done = {(row["subject"], row["method"], row["seed"]) for row in kept["rows"]}
     goals = [goal for goal in GOALS if goal.name in asked.subjects]
@@ -212,15 +242,16 @@ def main() -> None:
     missing = [
         (goal, seed, entry) for goal in goals for seed in range(asked.seeds) for entry in entries
         if (goal.name, entry.name, seed) not in done
+        and not (goal.of == "milliseconds" and entry.name in STORAGE)
     ]  # fmt: skip
     for goal, seed, entry in missing:
         start = time.perf_counter()
-        row = {"subject": goal.name, "method": entry.name, "seed": seed} | best_row(
-            case_of(goal, seed), entry
-        )
+        row = {"subject": goal.name, "method": entry.name, "seed": seed}
+        row |= best_row(case_of(goal, seed, asked.tier), entry)
+        row |= {"cpu": cpu_name(), "seconds": time.perf_counter() - start, "commit": commit()}
         kept["rows"].append(row)
-        kept["seconds"] += time.perf_counter() - start
-        kept |= {"environment": environment(usable_cores()), "commit": commit()}
+        kept["seconds"] += row["seconds"]
+        kept |= {"tier": asked.tier, "environment": environment(usable_cores())}
         write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
         print(json.dumps(row), flush=True)
     print(f"{path}: {len(kept['rows'])} rows, {kept['seconds'] / 60:.0f} minutes in all")
@@ -235,44 +266,85 @@ def pictures() -> Data:
 
 
 @cache
-def case_of(goal: Goal, seed: int) -> Case:
+def case_of(goal: Goal, seed: int, tier: str) -> Case:
     """Return a trained network with its data."""
     example, data = torch.zeros(1, 1, 28, 28), pictures()
     if goal.name == "embedded":
-        return Case(goal, seed, trace(residual28(), example), data)
+        return Case(goal, seed, trace(residual28(), example), data, tier)
     kind = Lenet300 if goal.name == "lenet300" else Lenet5
     config = FitConfig(epochs=12, learning_rate=0.05, seed=seed)
-    return Case(goal, seed, trace(fit(seeded(kind, seed), data, config=config), example), data)
+    return Case(goal, seed, trace(fit(seeded(kind, seed), data, config=config), example), data, tier)
+
+
+@cache
+def rehearsed(goal: Goal, entry: Entry, tier: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return dials, and over the original's what each share is with few pictures; it does not rise."""
+    case = case_of(goal, 0, tier).rehearsal()
+    dials, shares = entry.dials(), []
+    for dial in dials:
+        small = entry.small(case, dial * case.haste if entry.penalty else dial)
+        shares.append(saved(case, small, processes=1)["share"])
+    return np.log(dials) if entry.penalty else dials, np.minimum.accumulate(shares)
 
 
 def best_row(case: Case, entry: Entry) -> dict[str, Any]:
-    """Turn the dial by bisection until the goal is reached; return the try that is nearest below it."""
-    low, high = entry.low, entry.high
+    """Turn the dial until the goal is reached; return the try that is nearest below it."""
+    goal = case.goal.share
     tries: list[dict[str, Any]] = []
-    for _ in range(TRIES):
-        dial = float(np.sqrt(low * high)) if entry.log else (low + high) / 2
-        tries.append({"dial": dial} | measured(case, entry.small(case, dial)))
-        share = tries[-1]["share"]
-        if (1 - TOLERANCE) * case.goal.share <= share <= case.goal.share:
+    while len(tries) < TRIES:
+        dial = next_dial(case, entry, tries)
+        small = entry.small(case, dial)
+        tries.append({"dial": dial} | saved(case, small, PROCESSES) | judged(case, small))
+        if (1 - TOLERANCE) * goal <= tries[-1]["share"] <= goal:
             break
-        low, high = (dial, high) if share > case.goal.share else (low, dial)
-    reached = [one for one in tries if one["share"] <= case.goal.share]
-    best = max(reached, key=lambda one: one["share"]) if reached else min(tries, key=lambda one: one["share"])
+    reached = [one for one in tries if one["share"] <= goal]
+    best = max(reached, key=share) if reached else min(tries, key=share)
     return best | {"reached": bool(reached), "tries": len(tries), "epochs": case.goal.fit.epochs}
 
 
-def measured(case: Case, small: GraphNetwork) -> dict[str, Any]:
-    """Save, weigh or time, and judge on the test pictures."""
-    whole, after = (evaluate(network, case.data.test, case.data) for network in (case.network, small))
+def share(one: dict[str, Any]) -> float:
+    """Return what a try has over the original's."""
+    return float(one["share"])
+
+
+def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
+    """Return the next setting: between tries on both sides of the goal, else where the rehearsals point.
+
+    By how much the last try missed what the rehearsals had promised is taken into account.
+    """
+    goal = (1 - TOLERANCE / 2) * case.goal.share
+    forward, back = (np.log, np.exp) if entry.penalty else (np.asarray, np.asarray)
+    above = [one for one in tries if share(one) > case.goal.share]
+    below = [one for one in tries if share(one) <= case.goal.share]
+    if above and below:
+        ends = min(above, key=share), max(below, key=share)
+        found = np.interp(
+            goal, [share(ends[1]), share(ends[0])], [forward(ends[1]["dial"]), forward(ends[0]["dial"])]
+        )
+        return float(back(found))
+    dials, shares = rehearsed(case.goal, entry, case.tier)
+    for one in tries[-1:]:
+        goal *= float(np.interp(forward(one["dial"]), dials, shares)) / share(one)
+    return float(back(np.interp(goal, shares[::-1], dials[::-1])))
+
+
+def saved(case: Case, small: GraphNetwork, processes: int) -> dict[str, Any]:
+    """Save, and weigh or time beside the original."""
     with tempfile.TemporaryDirectory() as folder:
         first = save(case.network, Path(folder) / "original.wieldy")
         second = save(small, Path(folder) / "small.wieldy", formats=smallest_formats(small))
         sizes = [path.stat().st_size for path in (first, second)]
         found: dict[str, Any] = {"bytes_ratio": sizes[1] / sizes[0], "share": sizes[1] / sizes[0]}
         if case.goal.of == "milliseconds":
-            timing = measure(Subject(first), Subject(second))
+            timing = measure(Subject(first), Subject(second), tier=case.tier, processes=processes)
             found |= {"timing": timing.model_dump(), "share": timing.ratio.value}
-    return found | {"original": whole, "accuracy": after, "drop_points": 100 * (whole - after)}
+    return found
+
+
+def judged(case: Case, small: GraphNetwork) -> dict[str, Any]:
+    """Return accuracies on the test pictures."""
+    whole, after = (evaluate(network, case.data.test, case.data) for network in (case.network, small))
+    return {"original": whole, "accuracy": after, "drop_points": 100 * (whole - after)}
 
 
 if __name__ == "__main__":

@@ -89,17 +89,18 @@ def _any_step(step: dict[str, Any], text: Callable[[], str]) -> str:
 
 def claims() -> str:
     """Every claim, with the newest measured result where there is one."""
-    measured = _result("claims.json")
-    found = measured["claims"] if measured else []
+    measured = (_result("claims.json") or {"systems": {}})["systems"]
     rows = []
     for system, (text, _) in SYSTEMS.items():
-        for claim in [item for item in found if item["name"] == system]:
-            figures = f"{claim['measured']:.2f} {claim['relation']} {claim['threshold']:g}"
+        if system not in measured:
+            rows.append([f"`{system}`", text, "not measured yet", "", "", ""])
+            continue
+        tier = measured[system]["environment"]["tier"]
+        for claim in measured[system]["claims"]:
+            figures = f"{claim['measured']:.3g} {claim['relation']} {claim['threshold']:g}"
             verdict = claim["verdict"] + (f" ({claim['reason']})" if claim["reason"] else "")
-            rows.append([f"`{system}`", claim["what"], figures, verdict, claim["source"]])
-        if not any(item["name"] == system for item in found):
-            rows.append([f"`{system}`", text, "not measured yet", "", ""])
-    return table(["claim", "what", "measured", "verdict", "source"], rows)
+            rows.append([f"`{system}`", claim["what"], figures, verdict, tier, claim["source"]])
+    return table(["claim", "what", "measured", "verdict", "tier", "source"], rows)
 
 
 def importance() -> str:

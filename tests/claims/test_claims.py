@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wieldy.claims import importance, runner
-from wieldy.claims.runner import SYSTEMS, run_claims, write_claims
+from wieldy.claims.runner import SYSTEMS, run_claims, write_claims, written_claims
 from wieldy.cli.main import run_verb
 from wieldy.core.errors import ConfigError
 from wieldy.core.progress import Progress
@@ -120,10 +120,28 @@ def test_all_runs_every_system_and_quick_is_passed_on(monkeypatch: pytest.Monkey
 
 def test_what_is_written_holds_verdicts_and_the_machine(tmp_path: Path) -> None:
     write_claims([claim(1.0), claim(-1.0)], tmp_path / "claims.json", quick=True)
-    stored = json.loads((tmp_path / "claims.json").read_text())
+    stored = json.loads((tmp_path / "claims.json").read_text())["systems"]["fake"]
     assert [row["verdict"] for row in stored["claims"]] == ["proved", "refuted"]
     assert stored["quick"] is True
     assert stored["environment"]
+
+
+def test_claims_of_other_systems_stay_and_a_foreign_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "claims.json"
+    other = claim(1.0).model_copy(update={"name": "other"})
+    write_claims([other], path, quick=False)
+    write_claims([claim(1.0)], path, quick=True)
+    write_claims([claim(2.0)], path, quick=True)
+    stored = written_claims(path)
+    assert [system["claims"][0]["measured"] for system in stored.values()] == [1.0, 2.0]
+    monkeypatch.setattr(runner, "SYSTEMS", fake(claim(1.0)))
+    for foreign in ("", "[]", '{"systems": 3}', "{}"):
+        path.write_text(foreign)
+        assert run_verb(["claims", "fake", "--out", str(path)]) == 2
+        assert "holds no claims" in capsys.readouterr().err
+        assert path.read_text() == foreign
 
 
 @pytest.mark.parametrize("ratio", [0.8, 0.5, 0.3])

@@ -12,8 +12,10 @@ from torch import nn
 import wieldy
 from wieldy.compress.load import load
 from wieldy.core.errors import ConfigError
-from wieldy.core.records import RunRecord
+from wieldy.core.records import Change, RunRecord
+from wieldy.flow import reduce
 from wieldy.flow.state import Recovery
+from wieldy.methods.prune.guided import table_of
 from wieldy.methods.registry import METHODS, by_name
 from wieldy.package.read import read
 from wieldy.runtime.measure import measure
@@ -31,7 +33,8 @@ METHODS_IN_RUNS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"name": "spp", "structure": "filters", "ratio": 0.5}, "channels"),
     ({"name": "directional", "sparsity": 0.5}, "channels"),
     ({"name": "pivot", "sparsity": 0.8}, "zeros"),
-    ({"name": "guided", "penalty": 3.0, "density": 0.3, "bytes_weight": 1.0}, "zeros"),
+    ({"name": "pivot", "template": "diagonal", "blocks": 2}, "either"),
+    ({"name": "guided", "penalty": 3.0, "density": 0.3}, "zeros"),
     ({"name": "unify"}, "unified"),
 )
 
@@ -41,6 +44,7 @@ def one_process() -> Iterator[None]:
     """Figures of one process instead of six: what is tested here does not depend on how sure they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(measure.__kwdefaults__, "processes", 1)
+        patch.setattr(reduce, "measured_costs", lambda *, threads, tier: table_of(tier, threads))
         yield
 
 
@@ -86,6 +90,9 @@ def test_a_method_by_name_ends_in_a_package_that_is_smaller_and_opens(
         assert record.package.macs < record.original.macs
     elif leaves == "unified":
         assert "unified" in kinds
+    elif leaves == "either":
+        (note,) = {item.note for item in record.changes if item.after.get("blocks")}
+        assert "groups take 0." in note or "groups take 1." in note
     else:
         assert kinds & {"csr", "block"}
         assert record.package.zeros > 0
@@ -123,3 +130,16 @@ def test_a_run_is_guided_by_the_model_of_its_own_tier(
     reasons = [item.reason for item in record.refused if "ms dense" in item.reason]
     assert reasons
     assert all("on avx2 " in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("budget", [{"bytes_ratio": 0.9}, {"macs_ratio": 1.0}])
+def test_linear_layers_are_pruned_for_bytes_where_the_budget_has_bytes(
+    trained: nn.Module, data: wieldy.Data, tmp_path: Path, budget: dict[str, float]
+) -> None:
+    method = by_name("guided")(penalty=3.0, density=0.9)
+    goals = wieldy.Budget(**budget, max_drop_points=90)
+    wieldy.shrink(trained, data, goals, out=tmp_path, method=method, recovery=SHORT, batch=8)
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    linear = {"9"}
+    changed = {item.layer for item in record.changes if isinstance(item, Change) and item.note}
+    assert changed & linear == (linear if "bytes_ratio" in budget else set())

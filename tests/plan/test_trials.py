@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from wieldy.core.errors import ConfigError
-from wieldy.core.records import Change, LayerTime, Refused
+from wieldy.core.records import Change, Interval, LayerTime, Refused, Timing
+from wieldy.graph.ops import WEIGHTED
 from wieldy.graph.trace import trace
 from wieldy.methods.factor.svd import SvdConfig
+from wieldy.package.read import read
 from wieldy.plan import trials
 from wieldy.stats.collect import Stats
 
@@ -70,3 +72,28 @@ def test_the_measured_times_alone_decide(network, monkeypatch):
 def test_weighing_without_moments_is_refused(network):
     with pytest.raises(ConfigError, match="second moments"):
         trials.factor_where_faster(network, Stats(), SvdConfig())
+
+
+@pytest.mark.parametrize(("ratio", "groups"), [(0.9, 4), (1.1, 1)])
+def test_blocks_on_the_diagonal_become_groups_where_those_are_faster(monkeypatch, ratio, groups):
+    layer = nn.Conv2d(64, 64, 3)
+    with torch.no_grad():
+        layer.weight.mul_(torch.block_diag(*[torch.ones(16, 16)] * 4)[..., None, None])
+    x = torch.randn(1, 64, 9, 9)
+    network = trace(nn.Sequential(layer).eval(), x)
+    timed = []
+
+    def measure(zeros, grouped, **asked):
+        timed.append(asked)
+        assert read(zeros.path).manifest.formats != read(grouped.path).manifest.formats
+        interval = Interval(value=ratio, low=ratio, high=ratio)
+        return Timing(
+            ratio=interval, original_ms=1.0, small_ms=ratio, rounds=1, threads=1, batch=2, tier="avx2"
+        )
+
+    monkeypatch.setattr(trials, "measure", measure)
+    small, timing = trials.grouped_where_faster(network, {"0": 4}, threads=1, batch=2, tier="avx2")
+    assert timing.ratio.value == ratio
+    assert timed[0]["batch"] == 2
+    assert [node.groups for node in small.program.nodes if node.op in WEIGHTED] == [groups]
+    assert networks.relative_error(small(x), network(x)) < 1e-5

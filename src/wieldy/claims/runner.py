@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from wieldy.claims import directional, guided, importance, lobs, pivot, sparsecnn, spp, ssl, svd, unify
 from wieldy.core.errors import ConfigError
@@ -50,7 +51,26 @@ def run_claims(name: str, *, quick: bool = False, progress: Progress | None = No
 
 
 def write_claims(claims: list[Claim], path: Path, *, quick: bool) -> None:
-    """Write measured claims as JSON, with what they were measured on."""
-    rows = [claim.model_dump() | {"verdict": claim.verdict} for claim in claims]
-    value = {"environment": environment(usable_cores()), "quick": quick, "claims": rows}
-    write_atomic(path, (json.dumps(value, indent=1) + "\n").encode())
+    """Write measured claims as JSON, by system, each with what it was measured on; other systems' stay."""
+    systems = written_claims(path)
+    for name in dict.fromkeys(claim.name for claim in claims):
+        rows = [claim.model_dump() | {"verdict": claim.verdict} for claim in claims if claim.name == name]
+        systems[name] = {"environment": environment(usable_cores()), "quick": quick, "claims": rows}
+    write_atomic(path, (json.dumps({"systems": systems}, indent=1) + "\n").encode())
+
+
+def written_claims(path: Path) -> dict[str, Any]:
+    """Return what a file of claims holds, by system; nothing where there is none.
+
+    Raises:
+        ConfigError: the file is something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["systems"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"out: {path} holds no claims. Name a new file, or one that `wieldy claims` wrote.")
+    return found

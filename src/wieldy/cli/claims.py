@@ -24,7 +24,7 @@ def claims(
     Example: wieldy claims importance --quick
     """
     need("torch", "compress", "wieldy claims")
-    from wieldy.claims.runner import SYSTEMS, run_claims, write_claims
+    from wieldy.claims.runner import SYSTEMS, run_claims, write_claims, written_claims
 
     if list_names:
         listing = {system: text for system, (text, _) in SYSTEMS.items()}
@@ -35,6 +35,8 @@ def claims(
         return EXIT_MET
     if name is None:
         raise ConfigError(f"claims: name one of {', '.join(SYSTEMS)}, or all, or ask with --list.")
+    if out is not None:
+        written_claims(out)  # refused before the minutes that measuring takes
     found = run_claims(name, quick=quick, progress=progress())
     if out is not None:
         write_claims(found, out, quick=quick)

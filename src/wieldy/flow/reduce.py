@@ -17,18 +17,20 @@ from wieldy.core.errors import BudgetError, ConfigError
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Run
+from wieldy.graph.grouped import groupable
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
 from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune import lobs, zeros
-from wieldy.methods.prune.guided import Guided, GuidedConfig, table_of
+from wieldy.methods.prune.guided import Guided, GuidedConfig
 from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.registry import METHODS, settings_of
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.plan.search import search_plan
-from wieldy.plan.trials import factor_where_faster
+from wieldy.plan.trials import factor_where_faster, grouped_where_faster
+from wieldy.runtime.measure import measured_costs
 from wieldy.runtime.session import Session
 from wieldy.runtime.session import open as open_package
 from wieldy.stats.collect import Stats
@@ -124,15 +126,50 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
     small = trained(
         run, network, small, {}, keeping, epochs=settling, features=alike, settling_rate=hook.settling_rate
     )
-    accounted = beside(((), ()), (*hook.records(), *removed))
+    small, records = _in_groups(run, small, tuple(hook.records()))
+    accounted = beside(((), ()), (*records, *removed))
     return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
 
 
+def _in_groups(
+    run: Run, small: GraphNetwork, records: tuple[Change | Refused, ...]
+) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
+    """Compute layers with blocks in order on their diagonals in groups, if that is faster here."""
+    assert run.batch is not None  # execute settled it
+    found = {
+        record.layer: record.after["blocks"]
+        for record in records
+        if isinstance(record, Change) and "blocks" in record.after and not record.note
+    }
+    blocks = {layer: count for layer, count in found.items() if groupable(small, layer, count)}
+    notes = dict.fromkeys(found, "a channel of its blocks died, so that they are uneven: zeros are left out")
+    if not blocks:
+        return small, noted(records, notes)
+    small, timing = grouped_where_faster(
+        small, blocks, threads=run.threads, batch=run.batch, tier=run.tier, ledger=run.ledger,
+        progress=run.progress,
+    )  # fmt: skip
+    form = "computed in groups" if timing.ratio.value < 1 else "zeros are left out"
+    how = f"{form}: groups take {timing.ratio.value:.3f} of the milliseconds of zeros in blocks"
+    return small, noted(records, notes | dict.fromkeys(blocks, how))
+
+
+def noted(records: tuple[Change | Refused, ...], notes: Mapping[str, str]) -> tuple[Change | Refused, ...]:
+    """Return records with notes by layer."""
+    return tuple(
+        record.model_copy(update={"note": notes[record.layer]}) if record.layer in notes else record
+        for record in records
+    )
+
+
 def hook_of(run: Run) -> Hook:
-    """Return the hook of a run's method; the model that guides one is that of the run's tier and threads."""
+    """Return the hook of a run's method; what guides one is measured on this machine, for the run's tier."""
     if isinstance(run.method, GuidedConfig):
         assert run.tier is not None  # follow and shrink settled it
-        return Guided(run.method, table=table_of(run.tier, run.threads))
+        config, in_bytes = run.method, run.budget.bytes or run.budget.bytes_ratio
+        if config.bytes_weight is None:
+            config = config.model_copy(update={"bytes_weight": 1.0 if in_bytes else 0.0})
+        return Guided(config, table=measured_costs(threads=run.threads, tier=run.tier))
     hook = METHODS[type(run.method)].apply(run.method)
     assert isinstance(hook, Hook)
     return hook

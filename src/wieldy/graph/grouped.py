@@ -40,6 +40,15 @@ def as_grouped(network: "GraphNetwork", layer: str, blocks: int) -> None:
     network.rewrite(program.with_nodes(nodes, tensors), arrays, formats)
 
 
+def groupable(network: "GraphNetwork", layer: str, blocks: int) -> bool:
+    """Say whether `as_grouped` would take a layer."""
+    try:
+        diagonal_blocks(network.arrays()[_node(network, layer).weight], blocks, layer)
+    except ConfigError:
+        return False
+    return True
+
+
 def diagonal_blocks(weight: NDArray[np.float32], blocks: int, layer: str = "weight") -> NDArray[np.float32]:
     """Return the blocks of (outputs, inputs, ...) one below the other: (outputs, inputs / blocks, ...).
 

@@ -1,17 +1,20 @@
 """Would it be faster here? What saves numbers is kept only where it saves milliseconds."""
 
+import copy
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from wieldy.compress.factor import factor
+from wieldy.compress.storage import smallest_formats
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent
-from wieldy.core.records import NO_GAIN, Change, LayerTime, Refused
+from wieldy.core.records import NO_GAIN, Change, LayerTime, Refused, Timing
+from wieldy.graph.grouped import as_grouped
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.factor import svd
 from wieldy.package.save import save
-from wieldy.runtime.measure import Subject, layer_times
+from wieldy.runtime.measure import Subject, layer_times, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.collect import Stats
@@ -88,3 +91,49 @@ def _slower(
 def _milliseconds(times: tuple[LayerTime, ...], layers: set[str]) -> float:
     """Return what the operations take that hold any of these layers."""
     return sum(time.milliseconds for time in times if layers & set(time.layers))
+
+
+def grouped_where_faster(
+    network: GraphNetwork,
+    blocks: Mapping[str, int],
+    *,
+    threads: int | None = None,
+    batch: int = 1,
+    tier: str | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> tuple[GraphNetwork, Timing]:
+    """Return the faster of two forms of layers that are zero outside blocks on their diagonals.
+
+    One leaves the zeros out, in the smallest format of each layer; the other computes the layers as
+    convolutions in groups. Whole networks are timed, since what runs beside a layer depends on its form.
+
+    Args:
+        network: traced; not altered.
+        blocks: how many each layer has.
+        threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
+        ledger: times that it holds are read back.
+
+    Returns:
+        The network, and the milliseconds of groups over those of zeros.
+
+    Raises:
+        ConfigError: a layer has no such blocks.
+        TierError: this CPU lacks the tier.
+
+    Cost: one measurement.
+    """
+    grouped = copy.deepcopy(network)
+    for layer, count in blocks.items():
+        as_grouped(grouped, layer, count)
+    with (
+        tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
+        (progress or Silent()).task("timing zeros and groups", 1) as task,
+    ):
+        sides = [
+            Subject(save(form, Path(folder) / f"{name}.wieldy", formats=smallest_formats(form)))
+            for name, form in (("zeros", network), ("groups", grouped))
+        ]
+        timing = measure(*sides, threads=threads, batch=batch, tier=tier, ledger=ledger)
+        task.advance()
+    return (grouped if timing.ratio.value < 1 else network), timing

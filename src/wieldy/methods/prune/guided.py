@@ -53,9 +53,9 @@ class GuidedConfig(MethodConfig):
     checks: int = Field(default=20, ge=2)  # in which the training is divided
     still: float = Field(default=0.02, ge=0)  # densities that differ by less than this share are the same
     patience: int = Field(default=5, ge=1)  # checks over which the density of a settled layer is the same
-    bytes_weight: float = Field(
-        default=0.0, ge=0
-    )  # times the penalty, of linear layers pruned for bytes alone
+    bytes_weight: float | None = Field(  # times the penalty, of linear layers pruned for bytes alone
+        default=None, ge=0
+    )  # None: 1 in a run whose budget has bytes, else 0
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Guided(Hook):
                 self._refuse(node.layer, reasons[node.layer])
 
     def _for_bytes(self, node: Node) -> bool:
-        return node.op == LINEAR and self.config.bytes_weight > 0
+        return node.op == LINEAR and bool(self.config.bytes_weight)
 
     def _refuse(self, layer: str, reason: str) -> None:
         self._records.append(Refused(layer=layer, method=NAME, reason=reason))
@@ -206,13 +206,9 @@ class Guided(Hook):
         if for_bytes:  # time gives no edges
             found = Band(0.0, 1.0)
         amount = config.penalty * float(weight.square().mean().sqrt())
-        return Guide(
-            found,
-            node.weight,
-            weight.clone(),
-            amount * (config.bytes_weight if for_bytes else 1.0),
-            for_bytes,
-        )
+        if for_bytes:
+            amount *= config.bytes_weight or 0.0
+        return Guide(found, node.weight, weight.clone(), amount, for_bytes)
 
     def before_forward(self, network: nn.Module) -> None:
         """Note the weights, to know what the step does to them."""
