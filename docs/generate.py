@@ -8,7 +8,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from measured import any_network, claims, costs, engine, importance, int8, prune, ranges, soak, table
+from measured import (
+    any_network,
+    claims,
+    costs,
+    engine,
+    importance,
+    int8,
+    large_surgery,
+    prune,
+    ranges,
+    soak,
+    table,
+)
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -100,6 +112,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "claims": claims,
     "importance": importance,
     "prune": prune,
+    "large-surgery": large_surgery,
     "embedded": embedded,
     "engine": engine,
     "costs": costs,

@@ -139,10 +139,10 @@ def prune() -> str:
     parts = []
     for path in sorted(RESULTS.glob("prune-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        machine = result["environment"]
+        threads = _plural(int(result["environment"]["threads"]), "thread")
+        cpus = ", ".join(dict.fromkeys(row["cpu"] for row in result["rows"]))
         parts.append(
-            f"### {machine['cpu']}, {machine['tier']}, {_plural(machine['threads'], 'thread')}, "
-            f"{result['seconds'] / 60:.0f} minutes in all\n"
+            f"### {result['tier']}, {threads}, {result['seconds'] / 60:.0f} minutes in all, on {cpus}\n"
         )
         by_subject: dict[str, list[dict[str, Any]]] = {}
         for row in result["rows"]:
@@ -343,6 +343,24 @@ def _points(interval: dict[str, float]) -> str:
 
 def _ratio(timing: dict[str, Any] | None) -> str:
     return f"{timing['ratio']['value']:.2f} (batch {timing['batch']})" if timing else ""
+
+
+def large_surgery() -> str:
+    """What surgery on a network of full size takes."""
+    result = _result("large_surgery.json")
+    if result is None:
+        return "not measured yet\n"
+    machine, error = result["environment"], result["relative_error"]
+    row = [
+        result["net"], f"{machine['cpu']}, {_plural(int(machine['threads']), 'thread')}",
+        f"{result['layers']}, of which {result['stepwise']} stepwise", f"{result['zeros']:.1%}",
+        str(result["examples"]), f"{result['seconds'] / 60:.1f}", f"{result['peak_gib']:.1f}",
+        f"{error['median']:.2g}, at most {error['largest']:.2g}",
+    ]  # fmt: skip
+    head = [
+        "network", "CPU", "layers", "zeros", "examples", "minutes", "GiB at most", "error of outputs, relative",
+    ]  # fmt: skip
+    return table(head, [row])
 
 
 def soak() -> str:

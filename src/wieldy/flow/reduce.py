@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
 
 Removed = Mapping[str, Sequence[int]]
+Train = Callable[[GraphNetwork, Hook, int, float | None], GraphNetwork]  # hook, epochs, settling rate
 SURGERY_EXAMPLES = 2048  # more than most layers have inputs
 SETTLING = 0.4  # of the epochs of a method that finds its structure in training: those after it is found
 
@@ -101,34 +102,51 @@ def _by_surgery(run: Run, network: GraphNetwork, config: LobsConfig) -> Reduced:
 
 
 def _in_training(run: Run, network: GraphNetwork) -> Reduced:
+    """Find a structure in the epochs of the recovery, and say how it is computed and stored."""
+
+    def train(small: GraphNetwork, hook: Hook, epochs: int, settling_rate: float | None) -> GraphNetwork:
+        alike = small.program.nodes == network.program.nodes
+        return trained(
+            run, network, small, {}, hook, epochs=epochs, features=alike, settling_rate=settling_rate
+        )
+
+    hook = hook_of(run)
+    small, removed = found_in_training(network, hook, run.recovery.fit.epochs, train)
+    small, records = _in_groups(run, small, tuple(hook.records()))
+    accounted = beside(((), ()), (*records, *removed))
+    return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
+
+
+def found_in_training(
+    network: GraphNetwork, hook: Hook, epochs: int, train: Train
+) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
     """Let a hook find its structure, take out what is dead, and train on with what is left.
+
+    Args:
+        network: not altered.
+        epochs: of both trainings together.
+        train: trains a network in place or anew, with a hook for some epochs; once the structure is found,
+            at that share of the learning rate, and in another order of the examples.
+
+    Returns:
+        The network, and what was taken out of it.
 
     Raises:
         ConfigError: there are too few epochs to find and to settle.
     """
-    epochs = run.recovery.fit.epochs
     settling = max(1, round(SETTLING * epochs))
     if epochs - settling < 1:
-        name = METHODS[type(run.method)].name
         raise ConfigError(
-            f"recovery: {name} finds its structure in training and settles after it, which takes 2 epochs or "
-            f"more; fit.epochs is {epochs}."
+            f"recovery: {type(hook).__name__.lower()} finds its structure in training and settles after it, "
+            f"which takes 2 epochs or more; fit.epochs is {epochs}."
         )
-    hook = hook_of(run)
-    found = trained(run, network, copy.deepcopy(network), {}, hook, epochs=epochs - settling)
-    small: GraphNetwork = found
+    small = train(copy.deepcopy(network), hook, epochs - settling, None)
     removed: tuple[Change | Refused, ...] = ()
     keeping = hook.settling()
     if keeping is None:  # a structure that needs keeping also needs its places
-        small, removed = compact(found)
+        small, removed = compact(small)
         keeping = Mask(tuple(small.program.weighted_layers()))
-    alike = small.program.nodes == found.program.nodes
-    small = trained(
-        run, network, small, {}, keeping, epochs=settling, features=alike, settling_rate=hook.settling_rate
-    )
-    small, records = _in_groups(run, small, tuple(hook.records()))
-    accounted = beside(((), ()), (*records, *removed))
-    return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))
+    return train(small, keeping, settling, hook.settling_rate), removed
 
 
 def _in_groups(
