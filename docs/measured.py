@@ -358,7 +358,8 @@ def large_surgery() -> str:
         f"{error['median']:.2g}, at most {error['largest']:.2g}",
     ]  # fmt: skip
     head = [
-        "network", "CPU", "layers", "zeros", "examples", "minutes", "GiB at most", "error of outputs, relative",
+        "network", "CPU", "layers", "zeros", "examples", "minutes", "GiB at most",
+        "relative error of outputs",
     ]  # fmt: skip
     return table(head, [row])
 
