@@ -44,7 +44,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.directional import DirectionalConfig
-from wieldy.methods.prune.guided import Guided, GuidedConfig, table_of
+from wieldy.methods.prune.guided import Guided, GuidedConfig
 from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.pivot import PivotConfig
@@ -58,7 +58,7 @@ from wieldy.methods.share.unify import UnifyConfig
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.runtime.environment import environment
-from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.measure import Subject, measure, measured_costs
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, cpu_name, current_tier
 from wieldy.runtime.timing import PROCESSES
@@ -182,7 +182,7 @@ def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
     def small(case: Case, dial: float) -> GraphNetwork:
         config = make(dial, case.seed)
         if isinstance(config, GuidedConfig):
-            hook: Hook = Guided(config, table=table_of(case.tier, usable_cores()))
+            hook: Hook = Guided(config, table=measured_costs(threads=usable_cores(), tier=case.tier))
         else:
             hook = METHODS[type(config)].apply(config)
 

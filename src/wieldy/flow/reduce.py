@@ -187,7 +187,10 @@ def hook_of(run: Run) -> Hook:
         config, in_bytes = run.method, run.budget.bytes or run.budget.bytes_ratio
         if config.bytes_weight is None:
             config = config.model_copy(update={"bytes_weight": 1.0 if in_bytes else 0.0})
-        return Guided(config, table=measured_costs(threads=run.threads, tier=run.tier))
+        with run.progress.task("measuring what zeros cost here, once for a machine", 1) as task:
+            table = measured_costs(threads=run.threads, tier=run.tier)
+            task.advance()
+        return Guided(config, table=table)
     hook = METHODS[type(run.method)].apply(run.method)
     assert isinstance(hook, Hook)
     return hook
