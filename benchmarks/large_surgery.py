@@ -53,16 +53,11 @@ def measured(sparsity: float, examples: int) -> dict[str, Any]:
     _, records = operate(network, batches, LobsConfig(sparsity=sparsity), progress=progress())
     seconds = time.perf_counter() - start
     done = [record for record in records if isinstance(record, Change)]
-    kept, whole = (
-        sum(side[key] for side in sides)
-        for sides, key in (
-            ([one.after for one in done], "nonzero"),
-            ([one.before for one in done], "weights"),
-        )
-    )
+    kept, whole = sum(one.after["nonzero"] for one in done), sum(one.before["weights"] for one in done)
     errors = [one.figures["error"] / one.figures["outputs"] for one in done]
     return {
-        "net": NET, "layers": len(done), "left_alone": len(records) - len(done), "examples": examples,
+        "net": NET, "layers": len(done), "left_alone": len(records) - len(done),
+        "examples": BATCH * len(batches),
         "zeros": 1 - kept / whole, "stepwise": sum(one.note.startswith("stepwise") for one in done),
         "seconds": seconds, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "relative_error": {"median": float(np.median(errors)), "largest": float(np.max(errors))},

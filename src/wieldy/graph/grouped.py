@@ -43,7 +43,8 @@ def as_grouped(network: "GraphNetwork", layer: str, blocks: int) -> None:
 def groupable(network: "GraphNetwork", layer: str, blocks: int) -> bool:
     """Say whether `as_grouped` would take a layer."""
     try:
-        diagonal_blocks(network.arrays()[_node(network, layer).weight], blocks, layer)
+        weight = network.tensor(_node(network, layer).weight)
+        diagonal_blocks(weight.detach().cpu().numpy(), blocks, layer)
     except ConfigError:
         return False
     return True
