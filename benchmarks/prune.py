@@ -6,8 +6,8 @@ Bench tier: Fashion-MNIST, the first 20,000 training pictures and all 10,000 tes
 has one dial; it is turned until the saved file has the bytes asked for (LeNets), or until it takes the
 milliseconds asked for (the embedded network), to within the tolerance, and every try is trained anew for as
 many epochs as every other method's. Where another seed ended is tried first. Else rehearsals are asked: the
-same method on few pictures, over the whole range of its dial; what they promised too much carries over to the
-next try.
+same method on few pictures, over the whole range of its dial and then near the goal; what they promised too
+much carries over to the next try.
 
 A row is kept as soon as it is measured; started again, the script goes on where it stopped, on another CPU
 too, since every figure is a ratio to the original beside it and names its CPU. Writes prune-TIER.json with
@@ -38,13 +38,13 @@ from wieldy.core import rng
 from wieldy.core.data import Arrays, Data
 from wieldy.core.files import write_atomic
 from wieldy.core.records import Plan
-from wieldy.flow.reduce import SURGERY_EXAMPLES, found_in_training
+from wieldy.flow.reduce import SURGERY_EXAMPLES, found_in_training, hook_for
 from wieldy.flow.state import prepared
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.prune.directional import DirectionalConfig
-from wieldy.methods.prune.guided import Guided, GuidedConfig
+from wieldy.methods.prune.guided import GuidedConfig
 from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.pivot import PivotConfig
@@ -53,12 +53,12 @@ from wieldy.methods.prune.spp import SppConfig
 from wieldy.methods.prune.ssl import SslConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers
-from wieldy.methods.registry import METHODS, settings_of
+from wieldy.methods.registry import settings_of
 from wieldy.methods.share.unify import UnifyConfig
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.runtime.environment import environment
-from wieldy.runtime.measure import Subject, measure, measured_costs
+from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, cpu_name, current_tier
 from wieldy.runtime.timing import PROCESSES
@@ -70,8 +70,12 @@ from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 from wieldy.zoo.networks.residual import residual28
 
 TRAINING, REHEARSAL = 20_000, 400  # pictures
-TOLERANCE, TRIES = 0.05, 4  # below the goal; how often the dial is turned
-GRID = 8  # settings of the dial that are rehearsed
+TOLERANCE, TRIES = 0.05, 3  # below the goal; how often the dial is turned
+MANY = (
+    3 * PROCESSES
+)  # of six, the median strays by half the tolerance: another training costs more than these
+AIM = 1 - TOLERANCE / 2
+GRID, REFINED = 6, 3  # settings of the dial that are rehearsed: over its range, and then near the goal
 Small = Callable[["Case", float], GraphNetwork]
 
 
@@ -88,7 +92,7 @@ class Goal:
 GOALS = (
     Goal("lenet300", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
     Goal("lenet5", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
-    Goal("embedded", "milliseconds", 0.5, FitConfig(epochs=3, learning_rate=0.02)),
+    Goal("embedded", "milliseconds", 0.5, FitConfig(epochs=3, learning_rate=0.02, precision="bf16")),
 )
 
 
@@ -113,7 +117,7 @@ class Case:
     def haste(self) -> float:
         """How many times fewer steps there are than in earnest; a penalty has to be that much larger."""
         assert isinstance(self.data.train, Arrays)
-        return TRAINING / len(self.data.train)
+        return TRAINING / self.data.train.size
 
     def trained(self, network: GraphNetwork, hook: Hook | None = None, **how: Any) -> GraphNetwork:
         """Train as every method does, for all epochs where `how` does not say otherwise."""
@@ -180,11 +184,7 @@ def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
     """A method that finds its structure in training, and settles after it."""
 
     def small(case: Case, dial: float) -> GraphNetwork:
-        config = make(dial, case.seed)
-        if isinstance(config, GuidedConfig):
-            hook: Hook = Guided(config, table=measured_costs(threads=usable_cores(), tier=case.tier))
-        else:
-            hook = METHODS[type(config)].apply(config)
+        hook = hook_for(make(dial, case.seed), threads=usable_cores(), tier=case.tier)
 
         def train(small: GraphNetwork, hook: Hook, epochs: int, settling_rate: float | None) -> GraphNetwork:
             how: dict[str, Any] = {"epochs": epochs} | hook.needs
@@ -210,7 +210,7 @@ ENTRIES = (
     Entry("magnitude channels", channels(MagnitudeConfig), 0.05, 0.98),
     Entry("taylor channels", channels(TaylorConfig), 0.05, 0.98),
     Entry("random zeros", zeros_at_random, 0.2, 0.995),
-    Entry("zeros", zeros_by_magnitude, 0.2, 0.995),
+    Entry("magnitude zeros", zeros_by_magnitude, 0.2, 0.995),
     Entry("lobs", surgery, 0.2, 0.995, rehearsal=zeros_at_random),
     Entry("ssl", hooked(lambda dial, seed: SslConfig(penalty=dial, seed=seed)), 0.003, 3.0, True),
     Entry("ssl columns",
@@ -290,11 +290,33 @@ def case_of(goal: Goal, seed: int, tier: str) -> Case:
 def rehearsed(goal: Goal, entry: Entry, tier: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return dials, and over the original's what each share is with few pictures; it does not rise."""
     case = case_of(goal, 0, tier).rehearsal()
-    dials, shares = entry.dials(), []
-    for dial in dials:
+
+    def heard(dial: float, processes: int) -> float:
         small = (entry.rehearsal or entry.small)(case, dial * case.haste if entry.penalty else dial)
-        shares.append(saved(case, small, processes=1)["share"])
-    return np.log(dials) if entry.penalty else dials, np.minimum.accumulate(shares)
+        return share(saved(case, small, processes))
+
+    shares = {float(dial): heard(float(dial), 1) for dial in entry.dials()}
+    for _ in range(REFINED):
+        dial = dial_for(AIM * goal.share, entry, *falling(shares))
+        if dial in shares:
+            break
+        shares[dial] = heard(dial, MANY)
+        if abs(shares[dial] / (AIM * goal.share) - 1) < TOLERANCE / 4:
+            break
+    return falling(shares)
+
+
+def falling(shares: dict[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return dials in their order, and shares that do not rise."""
+    dials = sorted(shares)
+    return np.array(dials), np.minimum.accumulate([shares[dial] for dial in dials])
+
+
+def dial_for(goal: float, entry: Entry, dials: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
+    """Return the dial that gives a share, between those that are known."""
+    if entry.penalty:
+        return float(np.exp(np.interp(goal, shares[::-1], np.log(dials)[::-1])))
+    return float(np.interp(goal, shares[::-1], dials[::-1]))
 
 
 def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any]:
@@ -308,7 +330,7 @@ def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any
     while len(tries) < TRIES:
         dial = others[-1] if others and not tries else next_dial(case, entry, tries)
         small = entry.small(case, dial)
-        tries.append({"dial": dial} | saved(case, small, PROCESSES) | judged(case, small))
+        tries.append({"dial": dial} | saved(case, small, MANY) | judged(case, small))
         if (1 - TOLERANCE) * goal <= tries[-1]["share"] <= goal:
             break
     reached = [one for one in tries if one["share"] <= goal]
@@ -327,20 +349,16 @@ def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> floa
 
     By how much the last try missed what the rehearsals had promised is taken into account.
     """
-    goal = (1 - TOLERANCE / 2) * case.goal.share
-    forward, back = (np.log, np.exp) if entry.penalty else (float, float)
+    goal = AIM * case.goal.share
     above = [one for one in tries if share(one) > case.goal.share]
     below = [one for one in tries if share(one) <= case.goal.share]
     if above and below:
         ends = min(above, key=share), max(below, key=share)
-        found = np.interp(
-            goal, [share(ends[1]), share(ends[0])], [forward(ends[1]["dial"]), forward(ends[0]["dial"])]
-        )
-        return float(back(found))
+        return dial_for(goal, entry, *falling({one["dial"]: share(one) for one in ends}))
     dials, shares = rehearsed(case.goal, entry, case.tier)
     for one in tries[-1:]:
-        goal *= float(np.interp(forward(one["dial"]), dials, shares)) / share(one)
-    return float(back(np.interp(goal, shares[::-1], dials[::-1])))
+        goal *= float(np.interp(one["dial"], dials, shares)) / share(one)
+    return dial_for(goal, entry, dials, shares)
 
 
 def saved(case: Case, small: GraphNetwork, processes: int) -> dict[str, Any]:

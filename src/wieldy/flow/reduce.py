@@ -14,12 +14,13 @@ from wieldy.compress.quantize import first_examples, quantize_roughly
 from wieldy.compress.storage import smallest_formats
 from wieldy.compress.surgeon import operate
 from wieldy.core.errors import BudgetError, ConfigError
+from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Run
 from wieldy.graph.grouped import groupable
 from wieldy.graph.network import GraphNetwork
-from wieldy.methods.contract import Hook
+from wieldy.methods.contract import Hook, MethodConfig
 from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune import lobs, zeros
 from wieldy.methods.prune.guided import Guided, GuidedConfig
@@ -181,17 +182,23 @@ def noted(records: tuple[Change | Refused, ...], notes: Mapping[str, str]) -> tu
 
 
 def hook_of(run: Run) -> Hook:
-    """Return the hook of a run's method; what guides one is measured on this machine, for the run's tier."""
-    if isinstance(run.method, GuidedConfig):
-        assert run.tier is not None  # follow and shrink settled it
-        config, in_bytes = run.method, run.budget.bytes or run.budget.bytes_ratio
-        if config.bytes_weight is None:
-            config = config.model_copy(update={"bytes_weight": 1.0 if in_bytes else 0.0})
-        with run.progress.task("measuring what zeros cost here, once for a machine", 1) as task:
-            table = measured_costs(threads=run.threads, tier=run.tier)
+    """Return the hook of a run's method; a guided one weighs bytes where the budget has some."""
+    assert run.tier is not None  # follow and shrink settled it
+    config = run.method
+    if isinstance(config, GuidedConfig) and config.bytes_weight is None:
+        in_bytes = run.budget.bytes or run.budget.bytes_ratio
+        config = config.model_copy(update={"bytes_weight": 1.0 if in_bytes else 0.0})
+    return hook_for(config, threads=run.threads, tier=run.tier, progress=run.progress)
+
+
+def hook_for(config: MethodConfig, *, threads: int, tier: str, progress: Progress | None = None) -> Hook:
+    """Return a method's hook; what guides one is measured on this machine, for the tier."""
+    if isinstance(config, GuidedConfig):
+        with (progress or Silent()).task("measuring what zeros cost here, once for a machine", 1) as task:
+            table = measured_costs(threads=threads, tier=tier)
             task.advance()
         return Guided(config, table=table)
-    hook = METHODS[type(run.method)].apply(run.method)
+    hook = METHODS[type(config)].apply(config)
     assert isinstance(hook, Hook)
     return hook
 
