@@ -54,7 +54,7 @@ from wieldy.methods.prune.ssl import SslConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig, sparse_layers
 from wieldy.methods.registry import settings_of
-from wieldy.methods.share.unify import UnifyConfig
+from wieldy.methods.share.unify import Unify, UnifyConfig
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.runtime.environment import environment
@@ -70,7 +70,7 @@ from wieldy.zoo.networks.lenet import Lenet5, Lenet300, seeded
 from wieldy.zoo.networks.residual import residual28
 
 TRAINING, REHEARSAL = 20_000, 400  # pictures
-TOLERANCE, TRIES = 0.05, 3  # below the goal; how often the dial is turned
+TOLERANCE = 0.05  # below the goal
 MANY = (
     3 * PROCESSES
 )  # of six, the median strays by half the tolerance: another training costs more than these
@@ -81,18 +81,19 @@ Small = Callable[["Case", float], GraphNetwork]
 
 @dataclass(frozen=True)
 class Goal:
-    """A network, what has to be equal, and how it learns again."""
+    """A network, what has to be equal, how it learns again, and how often the dial is turned."""
 
     name: str
     of: str  # bytes or milliseconds, over the original's
     share: float
     fit: FitConfig
+    tries: int
 
 
 GOALS = (
-    Goal("lenet300", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
-    Goal("lenet5", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02)),
-    Goal("embedded", "milliseconds", 0.5, FitConfig(epochs=3, learning_rate=0.02, precision="bf16")),
+    Goal("lenet300", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02), tries=10),
+    Goal("lenet5", "bytes", 0.1, FitConfig(epochs=5, learning_rate=0.02), tries=10),
+    Goal("embedded", "milliseconds", 0.5, FitConfig(epochs=3, learning_rate=0.02, precision="bf16"), tries=3),
 )
 
 
@@ -141,6 +142,10 @@ class Entry:
         """Return what is rehearsed."""
         return (np.geomspace if self.penalty else np.linspace)(self.low, self.high, GRID)
 
+    def scale(self, dial: Any) -> NDArray[np.float64]:
+        """Return dials, or one, on the scale on which they are turned."""
+        return np.log(dial) if self.penalty else np.asarray(dial)
+
 
 def channels(kind: type[MethodConfig]) -> Small:
     """Channels in the order of an importance."""
@@ -183,14 +188,30 @@ def surgery(case: Case, dial: float) -> GraphNetwork:
 def hooked(make: Callable[[float, int], MethodConfig]) -> Small:
     """A method that finds its structure in training, and settles after it."""
 
+    def hook(case: Case, dial: float) -> Hook:
+        return hook_for(make(dial, case.seed), threads=usable_cores(), tier=case.tier)
+
+    return in_training(hook)
+
+
+def unified(case: Case, dial: float) -> Hook:
+    """Blocks of one magnitude in all layers but the last: left to itself, the method spares the first too."""
+    return Unify(UnifyConfig(pruned=dial, seed=case.seed), layers_of(case)[:-1])
+
+
+def in_training(hook_of: Callable[[Case, float], Hook]) -> Small:
+    """Train with a hook, take out what is dead, and settle."""
+
     def small(case: Case, dial: float) -> GraphNetwork:
-        hook = hook_for(make(dial, case.seed), threads=usable_cores(), tier=case.tier)
+        hook = hook_of(case, dial)
+        rate = case.goal.fit.learning_rate
+        if hook.needs.get("momentum") == 0:  # the same step without it
+            rate /= 1 - case.goal.fit.momentum
 
         def train(small: GraphNetwork, hook: Hook, epochs: int, settling_rate: float | None) -> GraphNetwork:
-            how: dict[str, Any] = {"epochs": epochs} | hook.needs
+            how: dict[str, Any] = {"epochs": epochs, "learning_rate": rate} | hook.needs
             if settling_rate is not None:
-                rate = settling_rate * case.goal.fit.learning_rate
-                how |= {"learning_rate": rate, "seed": case.seed + 1}
+                how |= {"learning_rate": settling_rate * rate, "seed": case.seed + 1}
             return case.trained(small, hook, **how)
 
         return found_in_training(case.network, hook, case.goal.fit.epochs, train)[0]
@@ -221,8 +242,8 @@ ENTRIES = (
     Entry("directional", hooked(lambda dial, seed: DirectionalConfig(sparsity=dial, seed=seed)), 0.1, 0.98),
     Entry("pivot", hooked(lambda dial, seed: PivotConfig(sparsity=dial, seed=seed)), 0.2, 0.99),
     Entry("guided",
-          hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1.0)), 0.1, 4.0, True),
-    Entry("unify", hooked(lambda dial, seed: UnifyConfig(pruned=dial, seed=seed)), 0.0, 0.98),
+          hooked(lambda dial, seed: GuidedConfig(penalty=dial, seed=seed, bytes_weight=1)), 0.1, 40.0, True),
+    Entry("unify", in_training(unified), 0.0, 0.98),
 )  # fmt: skip
 STORAGE = ("unify",)  # saves bytes alone, so it stands in no comparison at equal milliseconds
 
@@ -313,10 +334,9 @@ def falling(shares: dict[float, float]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def dial_for(goal: float, entry: Entry, dials: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
-    """Return the dial that gives a share, between those that are known."""
-    if entry.penalty:
-        return float(np.exp(np.interp(goal, shares[::-1], np.log(dials)[::-1])))
-    return float(np.interp(goal, shares[::-1], dials[::-1]))
+    """Return the dial that gives a share, between those that are known: shares fall by factors."""
+    found = float(np.interp(np.log(goal), np.log(shares[::-1]), entry.scale(dials)[::-1]))
+    return float(np.exp(found)) if entry.penalty else found
 
 
 def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any]:
@@ -327,8 +347,10 @@ def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any
     """
     goal = case.goal.share
     tries: list[dict[str, Any]] = []
-    while len(tries) < TRIES:
+    while len(tries) < case.goal.tries:
         dial = others[-1] if others and not tries else next_dial(case, entry, tries)
+        if any(np.isclose(dial, one["dial"], rtol=1e-4) for one in tries):
+            break  # no dial is nearer
         small = entry.small(case, dial)
         tries.append({"dial": dial} | saved(case, small, MANY) | judged(case, small))
         if (1 - TOLERANCE) * goal <= tries[-1]["share"] <= goal:
@@ -345,9 +367,9 @@ def share(one: dict[str, Any]) -> float:
 
 
 def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
-    """Return the next setting: between tries on both sides of the goal, else where the rehearsals point.
+    """Return the next setting: between tries on both sides of the goal, else where two on one side point.
 
-    By how much the last try missed what the rehearsals had promised is taken into account.
+    Before there are two, the rehearsals tell; by how much the try missed what they promised is kept in mind.
     """
     goal = AIM * case.goal.share
     above = [one for one in tries if share(one) > case.goal.share]
@@ -355,10 +377,25 @@ def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> floa
     if above and below:
         ends = min(above, key=share), max(below, key=share)
         return dial_for(goal, entry, *falling({one["dial"]: share(one) for one in ends}))
+    if len(tries) >= 2:
+        return beyond(goal, entry, tries)
     dials, shares = rehearsed(case.goal, entry, case.tier)
-    for one in tries[-1:]:
-        goal *= float(np.interp(one["dial"], dials, shares)) / share(one)
+    for one in tries:
+        promised = np.exp(np.interp(entry.scale(one["dial"]), entry.scale(dials), np.log(shares)))
+        goal *= float(promised) / share(one)
     return dial_for(goal, entry, dials, shares)
+
+
+def beyond(goal: float, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
+    """Return where a line through the last two tries meets the goal, at most twice their step beyond."""
+    first, second = (float(entry.scale(one["dial"])) for one in tries[-2:])
+    fall = np.log(share(tries[-2]) / share(tries[-1]))
+    step = second - first
+    more = step * np.log(share(tries[-1]) / goal) / fall if fall * step else 0.0
+    more = float(np.clip(more, -2 * abs(step), 2 * abs(step)))
+    low, high = entry.scale(np.array([entry.low, entry.high]))
+    found = float(np.clip(second + more, low, high))
+    return float(np.exp(found)) if entry.penalty else found
 
 
 def saved(case: Case, small: GraphNetwork, processes: int) -> dict[str, Any]:

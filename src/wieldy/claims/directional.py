@@ -308,7 +308,7 @@ def in_curvature(seed: int, make: Make) -> list[Claim]:
     """Return how much of the displacement lies in the steepest directions, against magnitude's."""
     data = subjects.pictures()
     plain, pruned, cut = trained_on(seed, make, data, LONGER)
-    x, y = (torch.from_numpy(array) for array in first(data.train, FEW))
+    x, y = (torch.from_numpy(array) for array in first(data.train, data.train.size))
     begin, steepest = flat(plain), steepest_directions(plain, x, y, STEEPEST, seed)
     ours, magnitude = (share_within(flat(end) - begin, steepest) for end in (pruned, cut))
     what = "share of the displacement in the ten steepest directions, over magnitude's"

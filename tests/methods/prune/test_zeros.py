@@ -14,7 +14,7 @@ from wieldy.formats import FORMATS
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.prune.random import RandomConfig
-from wieldy.methods.prune.zeros import ZerosConfig, apply, block_scores, smallest
+from wieldy.methods.prune.zeros import FIRST, ZerosConfig, apply, block_scores, smallest, sparse_layers
 from wieldy.package.save import save
 from wieldy.plan.ranking import ranked
 from wieldy.runtime.session import open as open_package
@@ -171,3 +171,11 @@ def test_a_plan_of_channels_refuses_it_by_name() -> None:
     assert ranked(tiny.traced(), tiny.digits(), RandomConfig()).order
     with pytest.raises(ConfigError, match=r"'zeros' is a transform .* Use one of magnitude, taylor, random"):
         ranked(tiny.traced(), tiny.digits(), ZerosConfig())
+
+
+def test_a_first_layer_is_left_out_only_where_it_reads_a_picture() -> None:
+    layers, refused = sparse_layers(tiny.traced())
+    assert layers == LAYERS[1:]
+    assert [(one.layer, one.reason) for one in refused] == [("conv1", FIRST)]
+    dense = trace(nn.Sequential(nn.Linear(100, 20), nn.ReLU(), nn.Linear(20, 5)), torch.zeros(1, 100))
+    assert sparse_layers(dense) == (("0", "2"), ())

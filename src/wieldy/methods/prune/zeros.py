@@ -27,6 +27,7 @@ from wieldy.stats.collect import Stats
 
 NAME = "zeros"
 FIRST = "the first layer reads few channels; its zeros would save nothing"
+FEW_CHANNELS = 4  # as pictures have them; a first linear layer may read hundreds
 DEPTHWISE = "depthwise convolutions run dense"
 
 
@@ -118,7 +119,8 @@ def sparse_layers(network: GraphNetwork, method: str = NAME) -> tuple[tuple[str,
     every = tuple(node.layer for node in network.program.nodes if node.op in WEIGHTED)
     layers, refused = [], []
     for index, node in enumerate(weighted(network, every)):
-        reason = FIRST if index == 0 else DEPTHWISE if is_depthwise(network, node) else None
+        few = index == 0 and network.tensor(node.weight).shape[1] <= FEW_CHANNELS
+        reason = FIRST if few else DEPTHWISE if is_depthwise(network, node) else None
         if reason:
             refused.append(Refused(layer=node.layer, method=method, reason=reason))
         else:
