@@ -155,9 +155,11 @@ def prune() -> str:
 def _prune_table(rows: list[dict[str, Any]], subject: str) -> str:
     lines = []
     peer, of_peer = _better_magnitude(rows)
+    goal = "milliseconds" if "timing" in rows[0] else "bytes"
+    columns = {f"{goal} %": "share", "bytes %": "bytes_ratio"}  # the same where bytes are the goal
     for name in dict.fromkeys(row["method"] for row in rows):
         found = [row for row in rows if row["method"] == name]
-        cells = [_spread([100 * row[key] for row in found], 1) for key in ("share", "bytes_ratio")]
+        cells = [_spread([100 * row[key] for row in found], 1) for key in columns.values()]
         over = [row["drop_points"] - of_peer[row["seed"]] for row in found if row["seed"] in of_peer]
         missed = sum(not row["reached"] for row in found)
         note = f"goal missed with {_plural(missed, 'seed')}" if missed else ""
@@ -165,8 +167,7 @@ def _prune_table(rows: list[dict[str, Any]], subject: str) -> str:
             name, str(len(found)), *cells, _spread([row["drop_points"] for row in found], 2),
             _spread(over, 2), note,
         ]))  # fmt: skip
-    goal = "milliseconds" if "timing" in rows[0] else "bytes"
-    header = ["method", "seeds", f"{goal} %", "bytes %", "points lost", f"minus those of {peer}", ""]
+    header = ["method", "seeds", *columns, "points lost", f"minus those of {peer}", ""]
     head = f"**{subject}**: equal {goal}, {rows[0]['epochs']} epochs each, least lost first\n\n"
     return head + table(header, [line for _, line in sorted(lines, key=lambda item: item[0])])
 
@@ -182,9 +183,11 @@ def _better_magnitude(rows: list[dict[str, Any]]) -> tuple[str, dict[int, float]
 
 
 def _spread(values: list[float], digits: int) -> str:
+    """Return a mean, and between what the values lie where there are several."""
     if not values:
         return ""
-    return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    between = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{between}"
 
 
 def engine() -> str:
