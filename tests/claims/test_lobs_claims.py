@@ -33,6 +33,8 @@ def test_layers_pruned_by_magnitude_are_refuted() -> None:
 
 def test_accuracy_of_magnitude_without_training_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lobs, "with_equal_rows", lambda network, *_: network)
-    found = {claim.what: claim.verdict for claim in lobs.accuracy_claims([lobs.accuracies(0, fake)])}
+    found = {
+        claim.what: claim.verdict for claim in lobs.accuracy_claims([lobs.accuracies(0, fake, lobs.SHARES)])
+    }
     assert [verdict for what, verdict in found.items() if "no training" in what] == ["refuted"] * 2
     assert found["90 % zeros: points that it loses, minus magnitude's"] == "refuted"
