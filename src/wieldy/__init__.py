@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wieldy.runtime.session import open
     from wieldy.stats.collect import collect
     from wieldy.train.distill import Distill
-    from wieldy.train.fit import fit
+    from wieldy.train.fit import FitConfig, fit
 
 __version__ = VERSION
 
@@ -36,6 +36,7 @@ _HOMES = {
     "Budget": ("wieldy.plan.budget", ""),
     "Data": ("wieldy.core.data", ""),
     "Distill": ("wieldy.train.distill", "compress"),
+    "FitConfig": ("wieldy.train.fit", "compress"),
     "apply_plan": ("wieldy.compress.apply", "compress"),
     "check": ("wieldy.package.read", ""),
     "collect": ("wieldy.stats.collect", "compress"),
@@ -54,6 +55,7 @@ __all__ = [
     "Budget",
     "Data",
     "Distill",
+    "FitConfig",
     "apply_plan",
     "check",
     "collect",
