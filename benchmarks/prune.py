@@ -146,6 +146,10 @@ class Entry:
         """Return dials, or one, on the scale on which they are turned."""
         return np.log(dial) if self.penalty else np.asarray(dial)
 
+    def dial(self, place: float) -> float:
+        """Return the dial at a place on that scale."""
+        return float(np.exp(place)) if self.penalty else float(place)
+
 
 def channels(kind: type[MethodConfig]) -> Small:
     """Channels in the order of an importance."""
@@ -310,7 +314,7 @@ def case_of(goal: Goal, seed: int, tier: str) -> Case:
 @cache
 def rehearsed(goal: Goal, entry: Entry, tier: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return dials, and over the original's what each share is with few pictures; it does not rise."""
-    case = case_of(goal, 0, tier).rehearsal()
+    case, aim = case_of(goal, 0, tier).rehearsal(), AIM * goal.share
 
     def heard(dial: float, processes: int) -> float:
         small = (entry.rehearsal or entry.small)(case, dial * case.haste if entry.penalty else dial)
@@ -318,11 +322,11 @@ def rehearsed(goal: Goal, entry: Entry, tier: str) -> tuple[NDArray[np.float64],
 
     shares = {float(dial): heard(float(dial), SOME) for dial in entry.dials()}
     for _ in range(REFINED):
-        dial = dial_for(AIM * goal.share, entry, *falling(shares))
+        dial = dial_for(aim, entry, *falling(shares))
         if dial in shares:
             break
         shares[dial] = heard(dial, MANY)
-        if abs(shares[dial] / (AIM * goal.share) - 1) < TOLERANCE / 4:
+        if abs(shares[dial] / aim - 1) < TOLERANCE / 4:
             break
     return falling(shares)
 
@@ -335,8 +339,7 @@ def falling(shares: dict[float, float]) -> tuple[NDArray[np.float64], NDArray[np
 
 def dial_for(goal: float, entry: Entry, dials: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
     """Return the dial that gives a share, between those that are known: shares fall by factors."""
-    found = float(np.interp(np.log(goal), np.log(shares[::-1]), entry.scale(dials)[::-1]))
-    return float(np.exp(found)) if entry.penalty else found
+    return entry.dial(np.interp(np.log(goal), np.log(shares[::-1]), entry.scale(dials)[::-1]))
 
 
 def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any]:
@@ -394,8 +397,7 @@ def beyond(goal: float, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
     more = step * np.log(share(tries[-1]) / goal) / fall if fall * step else 0.0
     more = float(np.clip(more, -2 * abs(step), 2 * abs(step)))
     low, high = entry.scale(np.array([entry.low, entry.high]))
-    found = float(np.clip(second + more, low, high))
-    return float(np.exp(found)) if entry.penalty else found
+    return entry.dial(np.clip(second + more, low, high))
 
 
 def saved(case: Case, small: GraphNetwork, processes: int) -> dict[str, Any]:

@@ -174,12 +174,12 @@ def _prune_table(rows: list[dict[str, Any]], subject: str) -> str:
 
 def _better_magnitude(rows: list[dict[str, Any]]) -> tuple[str, dict[int, float]]:
     """Return which way of going by magnitude loses less, and what it loses with each seed."""
-    ways: dict[str, dict[int, float]] = {name: {} for name in BY_MAGNITUDE}
-    for row in rows:
-        if row["method"] in ways:
-            ways[row["method"]][row["seed"]] = row["drop_points"]
-    measured = {name: drops for name, drops in ways.items() if drops}
-    return min(measured.items(), key=lambda way: mean(way[1].values()), default=(BY_MAGNITUDE[0], {}))
+    ways = [
+        (name, {row["seed"]: row["drop_points"] for row in rows if row["method"] == name})
+        for name in BY_MAGNITUDE
+    ]
+    measured = [way for way in ways if way[1]]
+    return min(measured, key=lambda way: mean(way[1].values()), default=ways[0])
 
 
 def _spread(values: list[float], digits: int) -> str:
