@@ -17,7 +17,7 @@ DEMO = Recipe(
     model="wieldy.zoo.networks.residual:residual28",
     data="fashion-mnist-subset",
     budget={"latency": "50%", "max_drop_points": 1.0},
-    recovery={"augment": True, "fit": {"epochs": 4}},
+    recovery={"augment": True},
 )
 
 
