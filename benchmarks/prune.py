@@ -75,6 +75,7 @@ TOLERANCE = 0.08  # below the goal
 SOME = 3  # processes that time a rehearsal: one alone may be off by a quarter
 MANY = 3 * PROCESSES  # a median of six strays by a few percent, and a miss costs another training
 AIM = 1 - TOLERANCE / 2
+NOISE = 0.02  # by which ratios of two tries differ though nothing else does
 GRID, REFINED = 6, 3  # settings of the dial that are rehearsed: over its range, and then near the goal
 Small = Callable[["Case", float], GraphNetwork]
 
@@ -390,13 +391,17 @@ def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> floa
 
 
 def beyond(goal: float, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
-    """Return where a line through the last two tries meets the goal, at most twice their step beyond."""
+    """Return where a line through the last two tries meets the goal, at most twice their step beyond.
+
+    Where they differ by no more than timings do, it is one step of the rehearsals away.
+    """
     first, second = (float(entry.scale(one["dial"])) for one in tries[-2:])
-    fall = np.log(share(tries[-2]) / share(tries[-1]))
-    step = second - first
-    more = step * np.log(share(tries[-1]) / goal) / fall if fall * step else 0.0
-    more = float(np.clip(more, -2 * abs(step), 2 * abs(step)))
-    low, high = entry.scale(np.array([entry.low, entry.high]))
+    fall, missed = (float(np.log(share(tries[-1]) / of)) for of in (share(tries[-2]), goal))
+    step, (low, high) = second - first, entry.scale(np.array([entry.low, entry.high]))
+    if fall * step < 0 and abs(fall) > NOISE:
+        more = np.clip(-step * missed / fall, -2 * abs(step), 2 * abs(step))
+    else:
+        more = np.sign(missed) * (high - low) / (GRID - 1)
     return entry.dial(np.clip(second + more, low, high))
 
 

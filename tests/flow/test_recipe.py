@@ -1,5 +1,6 @@
 """A recipe says what it means or is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from wieldy.core.data import Data, Metric
 from wieldy.core.errors import ConfigError
-from wieldy.flow.recipe import Recipe, call, load_data, load_model, read_recipe
+from wieldy.flow.recipe import Recipe, read_recipe
 from wieldy.flow.shrink import default_method
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.quantize.integer import IntegerConfig
@@ -68,45 +69,42 @@ def test_a_wrong_recipe_is_refused_by_key_and_value(tmp_path: Path, text: str, s
         read_recipe(write(tmp_path, text))
 
 
-def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_recipe(tmp_path / "none.yaml")
-
-
-def test_functions_of_the_users_files_are_called(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(2, 2)\n")
-    assert load_model("net.py:make", tmp_path).in_features == 2
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (GOOD + "budget: {bytes: 9}\n", 4, "'budget' stands twice, first in line 3. Keep one"),
+        (GOOD + "method:\n  name: taylor\n  name: random\n", 6, "'name' stands twice, first in line 5"),
+        (GOOD + "a: &a [1, 2]\nb: [*a, *a]\n", 5, "*a repeats a part of the file"),
+        (GOOD + "version: 2\n", 4, "install a newer one"),
+        (GOOD + "recovery:\n  augment: true\n  fit:\n    epochs: 0\n", 7, "greater than or equal to 1"),
+        (GOOD + "recovery:\n  fit: 5\n", 5, "recovery.fit must be a mapping of settings; got 5"),
+        (GOOD + "seed: 0\nmethod: {name: zeros, sparsity: 2}\n", 5, "less than or equal to 1"),
+        (GOOD + "seed: 0\nmethod: {nam: zeros}\n", 5, "must be one of"),
+        (GOOD + "quantize: {keep: fc}\n", 4, "keep"),
+        (GOOD.replace("{latency: 50%}", "\n  bytes: 9\n  latency: soon"), 5, "a time such as 0.5ms"),
+        (GOOD.replace("{latency: 50%}", "{bytes: 9, bytes_ratio: 0.5}"), 3, "not both"),
+        (GOOD + "seed:\n\t1\n", 5, "cannot start any token"),
+        (GOOD + "model: other.py:make\n", 4, "stands twice"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"recipe.yaml, line {line}: ") + ".*" + re.escape(says)):
+        read_recipe(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("body", "spec", "says"),
-    [
-        ("def make():\n    return 3\n", "net.py:make", "must return a torch module; got int"),
-        ("def make():\n    raise KeyError('layer')\n", "net.py:make", "raised KeyError"),
-        ("import nothing_like_this\n", "net.py:make", "raised ModuleNotFoundError"),
-        ("def other():\n    pass\n", "net.py:make", "defines no 'make'"),
-        ("", "absent.py:make", "existing file"),
-    ],
+    "text", ["[" * 5000, "x: " + "[" * 5000 + "]" * 5000, "#" * (2 << 20), "\0", "a: \ud800"]
 )
-def test_what_a_users_file_does_wrong_is_one_sentence(
-    tmp_path: Path, body: str, spec: str, says: str
-) -> None:
-    (tmp_path / "net.py").write_text(body)
-    with pytest.raises(ConfigError, match=says):
-        load_model(spec, tmp_path)
+def test_what_would_choke_a_reader_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"is no YAML|at most"):
+        read_recipe(path)
 
 
-def test_data_must_be_data_or_a_known_name(tmp_path: Path) -> None:
-    (tmp_path / "data.py").write_text("def make():\n    return [1]\n")
-    with pytest.raises(ConfigError, match=r"must return wieldy\.Data"):
-        load_data("data.py:make", tmp_path)
-    with pytest.raises(ConfigError, match="optical-digits"):
-        load_data("minst", tmp_path)
-
-
-def test_call_needs_a_file_before_the_colon(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"file\.py:function"):
-        call(":make", tmp_path)
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(("tier", "bits"), [("avx2", 7), ("avx2_vnni", 8)])

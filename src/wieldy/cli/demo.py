@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wieldy.cli.options import Json, Out, Replay, Seed, Threads
-from wieldy.cli.run import finish
+from wieldy.cli.run import finish, pausing
 from wieldy.cli.terminal import progress
 from wieldy.core.optional import need
 
@@ -22,5 +22,7 @@ def demo(
     need("torch", "compress", "wieldy demo")
     from wieldy.flow.run import demo as run_demo
 
-    record = run_demo(out, threads=threads, seed=seed, replay=replay, progress=progress())
+    shown = progress()
+    with pausing(out, shown):
+        record = run_demo(out, threads=threads, seed=seed, replay=replay, progress=shown)
     return finish(record, out, as_json=json)

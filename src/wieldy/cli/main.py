@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from wieldy.cli import bench, check, claims, demo, inspect, report, run, verify
+from wieldy.cli import bench, check, claims, demo, init, inspect, report, resume, run, verify
 from wieldy.cli.notice import say_missing_kernels, show_warnings_plainly
 from wieldy.core.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_MET, WieldyError
 from wieldy.core.version import VERSION
@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., int]] = {
     "demo": demo.demo,
+    "init": init.init,
     "run": run.run,
+    "resume": resume.resume,
     "bench": bench.bench,
     "verify": verify.verify,
     "check": check.check,

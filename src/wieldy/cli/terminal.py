@@ -39,14 +39,20 @@ class _LiveTask:
 
 
 class Live:
-    """Bars with time left, drawn on standard error."""
+    """Bars with time left, drawn on standard error.
+
+    Attributes:
+        step: what is under way, or was last.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self.step = "starting"
 
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Task]:
         """Draw one bar while the step is under way."""
+        self.step = name
         columns = (
             TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
@@ -78,11 +84,19 @@ class _LineTask:
 
 
 class Lines:
-    """Plain lines with time left, for logs."""
+    """Plain lines with time left, for logs.
+
+    Attributes:
+        step: what is under way, or was last.
+    """
+
+    def __init__(self) -> None:
+        self.step = "starting"
 
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Task]:
         """Print lines while the step is under way."""
+        self.step = name
         print(f"{name} ...", file=sys.stderr, flush=True)
         yield _LineTask(name, total)
 

@@ -29,7 +29,7 @@ def verify(
     """
     need("torch", "compress", "wieldy verify")
     from wieldy.assure.equivalence import examine
-    from wieldy.flow.recipe import load_data
+    from wieldy.flow.sources import load_data
 
     evidence = examine(package, against, load_data(data, Path()), max_drop_points=max_drop, seed=seed)
     if json:

@@ -26,7 +26,8 @@ class Frozen(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as error:
-            raise ConfigError(describe(error, type(self).__name__)) from None
+            key = tuple(str(part) for part in error.errors(include_url=False)[0]["loc"])
+            raise ConfigError(describe(error, type(self).__name__), key) from None
 
     def to_json(self) -> str:
         """Return the one canonical JSON text of this value."""

@@ -159,8 +159,8 @@ class Stream:
     The loader keeps its own batch size and order. Every batch is checked as it passes.
 
     Raises:
-        DataError: the loader is empty, cannot be read twice, or yields something else
-            than pairs of (inputs, targets) with inputs of one shape.
+        DataError: the loader is empty, cannot be read twice, raises, or yields something else
+            than pairs of (inputs, targets) with inputs of one shape; later, that it yields more or fewer.
     """
 
     def __init__(self, loader: Iterable[Any], name: str = "data", *, are_labels: bool = True) -> None:
@@ -190,17 +190,29 @@ class Stream:
 
     def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:  # noqa: ARG002
         """Yield the loader's batches as checked arrays."""
-        empty = True
-        for item in self._loader:
-            empty = False
+        steps = 0
+        for item in self._items():
+            steps += 1
             if not isinstance(item, (tuple, list)) or len(item) != 2:
                 raise DataError(
                     f"{self._name}: each batch must be (inputs, targets); got {type(item).__name__}."
                 )
             inputs, targets = (tuple(side) if isinstance(side, list) else side for side in item)
             yield checked_batch(inputs, targets, self._name, are_labels=self._are_labels)
-        if empty:
+        if not steps:
             raise DataError(f"{self._name}: the loader is empty; hand in at least one batch.")
+        if steps != self._steps:  # the schedule of a training counts on them
+            raise DataError(
+                f"{self._name}: the loader must yield as many batches every time; it yielded {self._steps} "
+                f"when it was first read, and now {steps}."
+            )
+
+    def _items(self) -> Iterator[Any]:
+        """Yield what the loader does; what it raises is said in a sentence."""
+        try:
+            yield from self._loader
+        except Exception as error:
+            raise DataError(f"{self._name}: the loader raised {type(error).__name__}: {error}") from error
 
 
 def checked_batch(inputs: Any, targets: Any, name: str, *, are_labels: bool = True) -> Batch:

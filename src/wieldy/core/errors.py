@@ -47,7 +47,15 @@ class InputError(WieldyError):
 
 
 class ConfigError(InputError):
-    """A setting, recipe or option is wrong."""
+    """A setting, recipe or option is wrong.
+
+    Attributes:
+        key: under which keys of its file the setting stands, outermost first, where that is known.
+    """
+
+    def __init__(self, message: str = "", key: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class DataError(InputError):

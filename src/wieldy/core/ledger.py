@@ -24,6 +24,7 @@ class Ledger:
     Args:
         folder: where `ledger.jsonl` lies; None keeps the ledger in memory.
         fresh: start anew, in a file of its own; an earlier run's ledger stays until `settle`.
+        unfinished: go on in the file of a fresh one that was never settled.
 
     Raises:
         ConfigError: a stored line is damaged.
@@ -37,8 +38,8 @@ class Ledger:
         0.5
     """
 
-    def __init__(self, folder: Path | None, *, fresh: bool = False) -> None:
-        self.path = folder / (PARTIAL if fresh else NAME) if folder else None
+    def __init__(self, folder: Path | None, *, fresh: bool = False, unfinished: bool = False) -> None:
+        self.path = folder / (PARTIAL if fresh or unfinished else NAME) if folder else None
         self._entries: dict[str, dict[str, Any]] = {}
         if self.path and fresh:
             self.path.unlink(missing_ok=True)

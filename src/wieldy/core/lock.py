@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from wieldy.core.errors import InternalError
+from wieldy.core.errors import ConfigError, InternalError
 
 if sys.platform != "win32":  # Windows has no flock; there a measurement is not guarded
     import fcntl
@@ -35,6 +35,28 @@ def measuring() -> Iterator[None]:
     """Measure while no other worker of ours trains or measures."""
     with _held(exclusive=True):
         yield
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder that one run writes into; the system lets go of it even if the run is killed.
+
+    Raises:
+        ConfigError: another run holds it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(
+            f"{folder}: another run works in it. Wait for it, or choose another folder."
+        ) from None
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -45,18 +45,19 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
     original, package = read(run.folder / ORIGINAL), read(run.folder / PACKAGE)
     first, second = Subject(original.path), Subject(package.path)
     with run.progress.task("measuring and examining the saved files", 5) as task:
-        timing = measure(first, second, **run.settings)
-        task.advance(1, f"{timing.ratio} of the milliseconds")
-        switches = switch_gains(run, first, second)
-        task.advance()
-        times = layer_times(
-            [first, second], threads=run.threads, batch=timing.batch, tier=timing.tier, ledger=run.ledger
-        )
-        task.advance()
         evidence = examine(
             package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
         )
         task.advance()
+        switches = switch_gains(run, first, second)
+        task.advance()
+        assert run.batch is not None  # execute settled it
+        times = layer_times(
+            [first, second], threads=run.threads, batch=run.batch, tier=run.tier, ledger=run.ledger
+        )
+        task.advance()
+        timing = measure(first, second, **run.settings)  # last: some CPUs are slower just after training
+        task.advance(1, f"{timing.ratio} of the milliseconds")
         record = assemble(run, plan, original, package, timing, evidence, accounted)
         record = record.model_copy(
             update={"switches": switches, "times_original": times[0], "times_package": times[1]}
@@ -70,7 +71,7 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
 
 def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[str, Timing], ...]:
     """Time what a switch alone gains: bf16, where the tier has it, on both networks."""
-    if not has_bf16(str(run.tier)):
+    if not has_bf16(run.tier):
         return ()
     return (
         ("original in bf16", measure(original, Subject(original.path, "bf16"), **run.settings)),

@@ -183,7 +183,6 @@ def noted(records: tuple[Change | Refused, ...], notes: Mapping[str, str]) -> tu
 
 def hook_of(run: Run) -> Hook:
     """Return the hook of a run's method; a guided one weighs bytes where the budget has some."""
-    assert run.tier is not None  # follow and shrink settled it
     config = run.method
     if isinstance(config, GuidedConfig) and config.bytes_weight is None:
         in_bytes = run.budget.bytes or run.budget.bytes_ratio
@@ -281,7 +280,7 @@ def trained(
     hooks: list[Hook] = [*distillation(run, network, removed, features=features), *more]
     return fit(
         small, run.data, *hooks, config=how.fit.model_copy(update=needs), augment=views,
-        ledger=run.ledger, progress=run.progress,
+        ledger=run.ledger, progress=run.progress, checkpoints=run.checkpoints,
     )  # fmt: skip
 
 

@@ -1,14 +1,21 @@
-"""A run from a recipe, and the demo: the same steps on the embedded network."""
+"""A run from a recipe, and the demo: the same steps on the embedded network. Either goes on after a crash."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from wieldy.core.config import Frozen
 from wieldy.core.data import Data
+from wieldy.core.errors import ConfigError
+from wieldy.core.ledger import PARTIAL, Ledger
+from wieldy.core.lock import alone_in
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
-from wieldy.flow.recipe import Recipe, load_data, load_model, read_recipe
+from wieldy.flow.recipe import Recipe, asking, read_recipe
 from wieldy.flow.shrink import default_method, execute
+from wieldy.flow.sources import load_data, load_model
 from wieldy.flow.state import RECORD, Run, opened_ledger, prepared
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
@@ -19,29 +26,56 @@ DEMO = Recipe(
     budget={"latency": "50%", "max_drop_points": 1.0},
     recovery={"augment": True},
 )
+BEGUN = "begun"
+
+
+class Origin(Frozen):
+    """How a run was begun, as its ledger tells it to whoever goes on with it.
+
+    Attributes:
+        recipe: as `Recipe`.
+        folder: in which the recipe's files lie; None: it is the demo.
+        title, command: for the page.
+    """
+
+    recipe: dict[str, Any]
+    folder: str | None
+    title: str
+    command: str
 
 
 def run_recipe(
-    path: Path, out: Path, *, replay: Path | None = None, progress: Progress | None = None
+    path: Path,
+    out: Path,
+    *,
+    goals: Mapping[str, Any] | None = None,
+    max_drop_points: float | None = None,
+    replay: Path | None = None,
+    progress: Progress | None = None,
 ) -> RunRecord:
     """Read a recipe, run it into `out` and return the record.
 
+    Args:
+        path, out: of the recipe, and the folder for what comes of it.
+        goals, max_drop_points: instead of the recipe's.
+        replay: the folder of an earlier run whose measurements are read back.
+
     Raises:
-        InputError: the recipe, the model or the data cannot be used.
+        InputError: the recipe, the model or the data cannot be used, or another run works in `out`.
         BudgetError: no share of removed channels reaches the budget.
     """
-    recipe = read_recipe(path)
-    model = load_model(recipe.model, path.parent)
-    data = load_data(recipe.data, path.parent)
+    recipe, folder = asking(read_recipe(path), goals or {}, max_drop_points), path.parent.resolve()
     command = f"wieldy run {path.name} --out {out.name}"
-    return follow(
-        recipe, model, data, out, title=path.stem, command=command, replay=replay, progress=progress
-    )
+    command += "".join(f" --budget {key}={value}" for key, value in (goals or {}).items())
+    command += "" if max_drop_points is None else f" --max-drop {max_drop_points:g}"
+    origin = Origin(recipe=recipe.model_dump(), folder=str(folder), title=path.stem, command=command)
+    model, data = load_model(recipe.model, folder, recipe.weights), load_data(recipe.data, folder)
+    return follow(origin, model, data, out, replay=replay, progress=progress)
 
 
 def demo(
     out: Path, *, threads: int | None = None, seed: int = 0, replay: Path | None = None,
-    progress: Progress | None = None,
+    resumed: bool = False, progress: Progress | None = None,
 ) -> RunRecord:  # fmt: skip
     """Shrink the embedded network to half its milliseconds and return the record."""
     from wieldy.zoo.data import fashion
@@ -49,44 +83,76 @@ def demo(
 
     recipe = DEMO.model_copy(update={"threads": threads, "seed": seed})
     command = f"wieldy demo --out {out.name} --seed {seed}" + (f" --threads {threads}" if threads else "")
+    title = "demo: a residual network on Fashion-MNIST"
+    origin = Origin(recipe=recipe.model_dump(), folder=None, title=title, command=command)
     return follow(
-        recipe, residual28(), fashion.embedded(), out, title="demo: a residual network on Fashion-MNIST",
-        command=command, replay=replay, progress=progress, normalisation=((fashion.MEAN,), (fashion.STD,)),
+        origin, residual28(), fashion.embedded(), out, replay=replay, resumed=resumed, progress=progress,
+        normalisation=((fashion.MEAN,), (fashion.STD,)),
     )  # fmt: skip
 
 
+def resume(out: Path, *, progress: Progress | None = None) -> RunRecord:
+    """Go on with the run that was cut off in `out`, to the bytes in which it would have ended.
+
+    What was measured is read back, and training goes on after its last epoch; all else is done again. A run
+    that had ended is not repeated.
+
+    Raises:
+        ConfigError: there is no such run, another one works in `out`, or it was begun with another network,
+            other data, settings or code, or on another machine.
+    """
+    if not (out / PARTIAL).is_file():
+        if (out / RECORD).is_file():
+            return RunRecord.from_json((out / RECORD).read_text(encoding="utf-8"))
+        raise ConfigError(f"{out}: holds no run that was cut off. Name the folder that --out named.")
+    found = [value for _, value in Ledger(out, unfinished=True).of_kind(BEGUN)]
+    if not found:
+        raise ConfigError(f"{out}: its run was cut off before it began anything. Begin it anew.")
+    origin = Origin(**found[0])
+    recipe = Recipe(**origin.recipe)
+    if origin.folder is None:
+        return demo(out, threads=recipe.threads, seed=recipe.seed, resumed=True, progress=progress)
+    folder = Path(origin.folder)
+    model, data = load_model(recipe.model, folder, recipe.weights), load_data(recipe.data, folder)
+    return follow(origin, model, data, out, resumed=True, progress=progress)
+
+
 def follow(
-    recipe: Recipe,
+    origin: Origin,
     model: nn.Module,
     data: Data,
     out: Path,
     *,
-    title: str,
-    command: str,
     replay: Path | None = None,
+    resumed: bool = False,
     progress: Progress | None = None,
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
+    recipe = Recipe(**origin.recipe)
     if recipe.tier is not None:
         check_tier(recipe.tier)
-    run = Run(
-        folder=prepared(out),
-        data=data,
-        budget=recipe.budget_value(),
-        method=recipe.method_value() or default_method(data, recipe.seed),
-        recovery=recipe.recovery_value(),
-        quantize=recipe.quantize_value(recipe.tier or current_tier()),
-        seed=recipe.seed,
-        threads=recipe.threads or usable_cores(),
-        tier=recipe.tier or current_tier(),
-        batch=recipe.batch,
-        title=title,
-        recipe=recipe.model_dump(),
-        reproduce=(command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"),
-        ledger=opened_ledger(out, replay),
-        progress=progress or Silent(),
-        normalisation=normalisation,
-    )
-    execute(run, model)
+    with alone_in(prepared(out)):
+        run = Run(
+            folder=out,
+            data=data,
+            budget=recipe.budget_value(),
+            method=recipe.method_value() or default_method(data, recipe.seed),
+            recovery=recipe.recovery_value(),
+            quantize=recipe.quantize_value(recipe.tier or current_tier()),
+            seed=recipe.seed,
+            threads=recipe.threads or usable_cores(),
+            tier=recipe.tier or current_tier(),
+            batch=recipe.batch,
+            title=origin.title,
+            recipe=origin.recipe,
+            reproduce=(
+                origin.command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"
+            ),
+            ledger=opened_ledger(out, replay, resumed=resumed),
+            progress=progress or Silent(),
+            normalisation=normalisation,
+        )  # fmt: skip
+        run.ledger.note(BEGUN, {}, origin.model_dump())
+        execute(run, model)
     return RunRecord.from_json((out / RECORD).read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """`shrink`: trace, rank, search, remove, recover, save, measure, examine, report."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
+from wieldy.core.lock import alone_in
 from wieldy.core.progress import Progress, Silent
+from wieldy.flow.fingerprint import check_fingerprint
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
@@ -50,6 +53,7 @@ def shrink(
     tier: str | None = None,
     batch: int | None = None,
     replay: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Make `model` smaller and faster until `budget` is met here, and say what it cost.
@@ -71,13 +75,16 @@ def shrink(
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with; default: all cores, the CPU's own tier.
         replay: the folder of an earlier run whose measurements are read back instead of being taken again.
+        resume: go on with the run that was cut off in `out`, from its last measurement or epoch; it ends in
+            the bytes in which it would have ended. Where there is none, or it had ended, a new one begins.
         progress: who is told how far it is.
 
     Returns:
         The path of the package. `record.json` beside it holds the verdict, `report.html` shows it.
 
     Raises:
-        InputError: the model, the data or a setting cannot be used.
+        InputError: the model, the data or a setting cannot be used, another run works in `out`, or what is
+            to be resumed was begun with another network, other data, settings or code, or elsewhere.
         BudgetError: no share of removed channels reaches the budget; names the nearest point.
         StorageError: the folder cannot be written.
 
@@ -86,24 +93,26 @@ def shrink(
     tier = tier or current_tier()
     if quantize is True:
         quantize = IntegerConfig.fitting(tier)
-    run = Run(
-        folder=prepared(Path(out)),
-        data=data,
-        budget=budget,
-        method=method or default_method(data, seed),
-        recovery=recovery or Recovery().seeded(seed),
-        quantize=quantize or None,
-        seed=seed,
-        threads=usable_cores() if threads is None else threads,
-        tier=tier,
-        batch=batch,
-        title=type(model).__name__,
-        recipe={},
-        reproduce=(),
-        ledger=opened_ledger(Path(out), replay),
-        progress=progress or Silent(),
-    )
-    return execute(run, model, example).folder / PACKAGE
+    folder = prepared(Path(out))
+    with alone_in(folder):
+        run = Run(
+            folder=folder,
+            data=data,
+            budget=budget,
+            method=method or default_method(data, seed),
+            recovery=recovery or Recovery().seeded(seed),
+            quantize=quantize or None,
+            seed=seed,
+            threads=usable_cores() if threads is None else threads,
+            tier=tier,
+            batch=batch,
+            title=type(model).__name__,
+            recipe={},
+            reproduce=(),
+            ledger=opened_ledger(folder, replay, resumed=resume),
+            progress=progress or Silent(),
+        )
+        return execute(run, model, example).folder / PACKAGE
 
 
 def default_method(data: Data, seed: int) -> MethodConfig:
@@ -117,6 +126,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     torch.set_num_threads(run.threads)
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
+    check_fingerprint(run, network)
     run.batch = run.batch or timing_batch(run, network)
     done = reduced(run, network)
     small, accounted = done.network, done.accounted
@@ -130,6 +140,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     write_packages(run, network, small, steps, done.formats)
     write_record(run, done.plan, accounted)
     run.ledger.settle()
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
     return run
 
 

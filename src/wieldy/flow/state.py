@@ -19,6 +19,7 @@ from wieldy.train.fit import FitConfig
 
 ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
 RECORD, PAGE = "record.json", "report.html"
+TRAINING = "training"  # the state of trainings, while a run is unfinished
 MEASURED = ("timing", "layers")
 Account = tuple[tuple[Change, ...], tuple[Refused, ...]]  # what became of every layer
 NOT_TESTED = (
@@ -53,7 +54,7 @@ class Run:
     recovery: Recovery
     seed: int
     threads: int
-    tier: str | None
+    tier: str
     batch: int | None
     title: str
     recipe: dict[str, Any]
@@ -68,9 +69,20 @@ class Run:
         """What every measurement is taken with."""
         return {"threads": self.threads, "batch": self.batch, "tier": self.tier, "ledger": self.ledger}
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where the state of its trainings is kept while it is unfinished."""
+        return self.folder / TRAINING
 
-def opened_ledger(folder: Path, replay: str | Path | None) -> Ledger:
-    """Return a fresh ledger in `folder`, holding the measurements of the run to be replayed, if any."""
+
+def opened_ledger(folder: Path, replay: str | Path | None, *, resumed: bool = False) -> Ledger:
+    """Return a fresh ledger in `folder`, holding the measurements of the run to be replayed, if any.
+
+    Args:
+        resumed: return the one that an unfinished run left there instead.
+    """
+    if resumed:
+        return Ledger(folder, unfinished=True)
     if replay is None:
         return Ledger(folder, fresh=True)
     if not (Path(replay) / "ledger.jsonl").is_file():

@@ -97,6 +97,13 @@ class Hook:
     def finish(self, network: nn.Module) -> None:
         """Leave `network` as it shall be kept."""
 
+    def state(self) -> Mapping[str, Tensor] | None:
+        """Return what, beside the weights, training needs to go on after a crash; None: it starts over."""
+        return None
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take back, after `attach`, what `state` returned."""
+
     def settling(self) -> "Hook | None":
         """Return what keeps, while training goes on, the structure that this hook found.
 

@@ -93,6 +93,10 @@ class Distill(Hook):
             return divergence(own[0], answers[0], self.temperature)
         return torch.stack([distance(*pair) for pair in zip(own, answers, strict=True)]).mean()
 
+    def state(self) -> Mapping[str, Tensor]:
+        """Return nothing: the teacher stays as it is."""
+        return {}
+
     def finish(self, network: nn.Module) -> None:
         """Stop watching."""
         if isinstance(network, GraphNetwork):

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from wieldy.graph.tensors import all_of, alone, as_rows, tensors
 from wieldy.methods.contract import Hook, Step
 from wieldy.stats.loss import Loss, check_outputs, loss_of
 from wieldy.stats.modes import evaluating
+from wieldy.train.checkpoint import Checkpoint
 from wieldy.train.layout import channels_first, channels_last
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -49,6 +51,7 @@ def fit(
     augment: Augment | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
+    checkpoints: Path | None = None,
 ) -> Network:
     """Train a copy of `network` and return it in evaluation mode.
 
@@ -61,6 +64,10 @@ def fit(
         hooks: take part in every step, in this order.
         loss: maps (outputs, targets) to a scalar; default: that of the data's metric.
         augment: maps a batch of inputs to another; its randomness is seeded at every step.
+        ledger: notes the metric after every epoch.
+        checkpoints: a folder in which the state after every epoch is kept. The same training, begun again,
+            goes on from there to the same result, bit for bit; it is for one run, whose data and hooks'
+            settings stay as they are. A hook may not know how (`Hook.state`); training then starts over.
 
     Returns:
         A trained copy.
@@ -95,8 +102,11 @@ def fit(
     with seeded(config.seed, "fit"), (progress or Silent()).task("training", total) as task:
         for hook in hooks:
             hook.attach(trained)
-        index = 0
-        for epoch in range(config.epochs):
+        kept = Checkpoint(checkpoints, trained, optimizer, hooks, (config, total, data.train.size))
+        done = kept.found()
+        index = done * (total // config.epochs)
+        task.advance(index)
+        for epoch in range(done, config.epochs):
             with lock.working():
                 index = _epoch(
                     trained, data, hooks, config, loss, augment, optimizer, (epoch, index, total), task
@@ -111,6 +121,7 @@ def fit(
             task.advance(
                 0, f"epoch {epoch + 1}/{config.epochs}, {data.metric.name} on validation {score:.4f}"
             )
+            kept.keep(epoch + 1)
         for hook in hooks:
             hook.finish(trained)
     return channels_first(trained).eval()

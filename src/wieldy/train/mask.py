@@ -4,6 +4,8 @@ Source of the schedule: Zhu, Gupta, "To prune, or not to prune", arXiv 1710.0187
 no zeros at the start: sparsity at time t = final * (1 - (1 - (t - begin) / (end - begin))^3).
 """
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -74,6 +76,14 @@ class Mask(Hook):
             config = self.config.model_copy(update={"sparsity": sparsity})
             list(apply(network, self.layers, Stats(), config))
             self._note(network)
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the masks: a weight may be zero by chance."""
+        return self._masks
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take the masks back."""
+        self._masks = dict(state)
 
     def _due(self, time: float) -> int:
         """How many of the schedule's rounds are over."""
