@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.prompt import Prompt
 
+from wieldy.cli import show
+from wieldy.cli.options import Json
 from wieldy.core.errors import EXIT_MET, ConfigError
 from wieldy.core.files import write_atomic
 from wieldy.core.optional import need
@@ -23,6 +25,7 @@ def init(
     weights: Annotated[str | None, typer.Option(help="A file with the model's state_dict.")] = None,
     out: Annotated[Path, typer.Option(help="Where the recipe goes.")] = Path("wieldy.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace a recipe that stands there.")] = False,
+    json: Json = False,
 ) -> int:
     """Write a commented recipe for your own model.
 
@@ -39,7 +42,10 @@ def init(
     data = data or chosen("data", others, f"{file} defines no data; see docs/data.md, or name a built-in set")
     text, facts = commented(file, model, data, out, weights=weights)
     write_atomic(out, text.encode())
-    print(f"{facts}\nwrote {out}\nnext: wieldy run {out}")
+    if json:
+        show.as_json({"recipe": str(out), "model": model, "data": data, "found": facts})
+    else:
+        print(f"{facts}\nwrote {out}\nnext: wieldy run {out}")
     return EXIT_MET
 
 

@@ -1,5 +1,6 @@
-"""Writing a file whole or not at all."""
+"""Writing a file, or a line of it, whole or not at all."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -38,3 +39,26 @@ def write_atomic(path: Path, data: bytes) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append a line whole, or leave the file as it was.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: could not be written ({error.strerror}); what it held is intact. "
+            "Free some space or choose another folder."
+        ) from None

@@ -1,6 +1,5 @@
 """The append-only record of a run: each measured value is stored once and read back ever after."""
 
-import errno
 import json
 import os
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, StorageError
+from wieldy.core.files import append_line
 
 NAME, PARTIAL = "ledger.jsonl", "ledger.partial.jsonl"
 
@@ -77,7 +77,7 @@ class Ledger:
         # through JSON and back, so that a first run and its replay see the same value
         entry = json.loads(json.dumps(made, allow_nan=False))
         if self.path:
-            _append_line(self.path, json.dumps(entry | {"check": digest.of_value(entry)}).encode() + b"\n")
+            append_line(self.path, json.dumps(entry | {"check": digest.of_value(entry)}).encode() + b"\n")
         self._entries[entry["id"]] = entry
 
     def _read(self, path: Path) -> None:
@@ -95,25 +95,6 @@ class Ledger:
                     "or start in a fresh folder."
                 )
             self._entries[entry["id"]] = entry
-
-
-def _append_line(path: Path, line: bytes) -> None:
-    """Append a line whole, or leave the file as it was."""
-    try:
-        with path.open("ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                if file.write(line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(before)
-                raise
-    except OSError as error:
-        raise StorageError(
-            f"{path}: could not be written ({error.strerror}); what it held is intact. "
-            "Free some space or choose another folder."
-        ) from None
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

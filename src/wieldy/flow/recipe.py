@@ -35,6 +35,7 @@ class Recipe(Frozen):
         quantize: true for eight bits as the tier wants them, or settings of `integer` that differ from that.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with.
+        tensorboard: whether scalars of the training are written for TensorBoard, in the run's folder.
         version: of this form of recipes.
     """
 
@@ -49,6 +50,7 @@ class Recipe(Frozen):
     threads: int | None = Field(default=None, ge=1)
     tier: str | None = None
     batch: int | None = Field(default=None, ge=1)
+    tensorboard: bool = False
     version: int = Field(default=VERSION, ge=1)
 
     @field_validator("version")

@@ -1,6 +1,7 @@
 """What a run's method makes of a network: fewer channels, zeros, thinner layers, shared numbers."""
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from wieldy.train.features import exposing, stage_features
 from wieldy.train.fit import evaluate, fit
 from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
+from wieldy.train.stop import EarlyStop
+from wieldy.train.watch import Watch
 
 Removed = Mapping[str, Sequence[int]]
 Train = Callable[[GraphNetwork, Hook, int, float | None], GraphNetwork]  # hook, epochs, settling rate
@@ -82,7 +85,8 @@ def _with_zeros(run: Run, network: GraphNetwork, config: ZerosConfig) -> Reduced
     """Let zeros come while the network trains; the package leaves them out."""
     plan = _fixed_plan(run)
     layers, refused = zeros.sparse_layers(network)
-    small = trained(run, network, apply_plan(network, plan), {}, Mask(layers, config))
+    mask = Mask(layers, config)
+    small = trained(run, network, apply_plan(network, plan), {}, mask, formed=mask.schedule.end)
     changes = []
     for node in zeros.weighted(network, layers):
         first, second = (zeros.counts(of.tensor(next(node.stored()))) for of in (network, small))
@@ -108,8 +112,9 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
     def train(small: GraphNetwork, hook: Hook, epochs: int, settling_rate: float | None) -> GraphNetwork:
         alike = small.program.nodes == network.program.nodes
         return trained(
-            run, network, small, {}, hook, epochs=epochs, features=alike, settling_rate=settling_rate
-        )
+            run, network, small, {}, hook, epochs=epochs, features=alike, settling_rate=settling_rate,
+            formed=1.0 if settling_rate is None else 0.0,
+        )  # fmt: skip
 
     hook = hook_of(run)
     small, removed = found_in_training(network, hook, run.recovery.fit.epochs, train)
@@ -256,6 +261,7 @@ def trained(
     epochs: int | None = None,
     features: bool = True,
     settling_rate: float | None = None,
+    formed: float = 0.0,
 ) -> GraphNetwork:
     """Train a small network to compute as the original does.
 
@@ -266,6 +272,8 @@ def trained(
         features: whether hidden values may be compared, which takes the original's nodes.
         settling_rate: over the recipe's learning rate, where the network was trained before; the order of
             examples is then another one.
+        formed: the share of the epochs after which no more of the network goes; from there on training may
+            end early, if the recovery says so.
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
@@ -278,6 +286,10 @@ def trained(
     if how.augment and len(shape) == 4 and len(network.program.inputs) == 1:
         views = flip_and_shift(int(shape[2] or 0), int(shape[3] or 0))
     hooks: list[Hook] = [*distillation(run, network, removed, features=features), *more]
+    if how.early_stop:
+        hooks.append(EarlyStop(how.early_stop, begin=math.ceil(formed * needs["epochs"])))
+    if run.watch:
+        hooks.append(Watch(run.watch, name="training" if settling_rate is None else "settling"))
     return fit(
         small, run.data, *hooks, config=how.fit.model_copy(update=needs), augment=views,
         ledger=run.ledger, progress=run.progress, checkpoints=run.checkpoints,

@@ -11,14 +11,18 @@ from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import PARTIAL, Ledger
 from wieldy.core.lock import alone_in
+from wieldy.core.optional import need
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
+from wieldy.flow.log import NAME as LOG
+from wieldy.flow.log import Logged
 from wieldy.flow.recipe import Recipe, asking, read_recipe
 from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.sources import load_data, load_model
 from wieldy.flow.state import RECORD, Run, opened_ledger, prepared
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
+from wieldy.train.watch import Log
 
 DEMO = Recipe(
     model="wieldy.zoo.networks.residual:residual28",
@@ -117,6 +121,19 @@ def resume(out: Path, *, progress: Progress | None = None) -> RunRecord:
     return follow(origin, model, data, out, resumed=True, progress=progress)
 
 
+def tensorboard(folder: Path) -> Log:
+    """Return what writes scalars for TensorBoard into a folder.
+
+    Raises:
+        DependencyError: tensorboard is not installed.
+    """
+    need("tensorboard", "tensorboard", "tensorboard: true")
+    from torch.utils.tensorboard import SummaryWriter
+
+    add: Log = SummaryWriter(str(folder)).add_scalar
+    return add
+
+
 def follow(
     origin: Origin,
     model: nn.Module,
@@ -150,8 +167,9 @@ def follow(
                 origin.command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"
             ),
             ledger=opened_ledger(out, replay, resumed=resumed),
-            progress=progress or Silent(),
+            progress=Logged(out / LOG, progress or Silent(), resumed=resumed),
             normalisation=normalisation,
+            watch=tensorboard(out / "tensorboard") if recipe.tensorboard else None,
         )  # fmt: skip
         run.ledger.note(BEGUN, {}, origin.model_dump())
         execute(run, model)

@@ -16,6 +16,8 @@ from wieldy.core.files import write_atomic
 from wieldy.core.lock import alone_in
 from wieldy.core.progress import Progress, Silent
 from wieldy.flow.fingerprint import check_fingerprint
+from wieldy.flow.log import NAME as LOG
+from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
 from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
@@ -36,6 +38,7 @@ from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.loss import loss_of
+from wieldy.train.watch import Log
 
 
 def shrink(
@@ -54,6 +57,7 @@ def shrink(
     batch: int | None = None,
     replay: str | Path | None = None,
     resume: bool = False,
+    watch: Log | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Make `model` smaller and faster until `budget` is met here, and say what it cost.
@@ -77,6 +81,8 @@ def shrink(
         replay: the folder of an earlier run whose measurements are read back instead of being taken again.
         resume: go on with the run that was cut off in `out`, from its last measurement or epoch; it ends in
             the bytes in which it would have ended. Where there is none, or it had ended, a new one begins.
+        watch: is handed the training's loss, rate and metric as (name, value, step), as TensorBoard's
+            `add_scalar` and MLflow's `log_metric` take them.
         progress: who is told how far it is.
 
     Returns:
@@ -110,7 +116,8 @@ def shrink(
             recipe={},
             reproduce=(),
             ledger=opened_ledger(folder, replay, resumed=resume),
-            progress=progress or Silent(),
+            progress=Logged(folder / LOG, progress or Silent(), resumed=resume),
+            watch=watch,
         )
         return execute(run, model, example).folder / PACKAGE
 

@@ -16,6 +16,7 @@ from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.budget import Budget
 from wieldy.train.fit import FitConfig
+from wieldy.train.watch import Log
 
 ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
 RECORD, PAGE = "record.json", "report.html"
@@ -37,6 +38,7 @@ class Recovery(Frozen):
     temperature: float = 4.0
     feature_weight: float = Field(default=10.0, ge=0)  # of its hidden values; 0: its answers alone
     augment: bool = False  # mirror and shift, for pictures where neither changes the label
+    early_stop: int | None = Field(default=None, ge=1)  # epochs in a row that may fail to be better
 
     def seeded(self, seed: int) -> Self:
         """Return these settings with another seed for the training."""
@@ -63,6 +65,7 @@ class Run:
     progress: Progress
     quantize: IntegerConfig | None = None  # how the small network is rounded, if it is
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    watch: Log | None = None  # is handed the scalars of every training
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 A method knows one group or one scope. It never sees a budget, a data set or a whole plan.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -60,13 +61,15 @@ class Step:
     index: int
     total: int
     learning_rate: float  # of this step
+    loss: float = math.nan  # penalties included; known from `after_backward` on
 
 
 class Hook:
     """Takes part in training; every method does nothing unless a subclass says otherwise.
 
     In a plain loop: `attach` once; in each step call `before_forward`, add `penalty` to the loss, call
-    `after_backward` before and `after_step` after the optimiser's step; and `finish` at the end.
+    `after_backward` before and `after_step` after the optimiser's step; `after_epoch` where there are epochs;
+    and `finish` at the end.
 
     Attributes:
         needs: settings of `wieldy.fit` without which the method is not the published one, such as a momentum
@@ -93,6 +96,16 @@ class Hook:
 
     def after_step(self, step: Step) -> None:
         """Look at or alter weights."""
+
+    def after_epoch(self, network: nn.Module, epoch: int, score: float) -> bool:  # noqa: ARG002
+        """Look at the network after an epoch; return whether training shall end here.
+
+        Args:
+            network: as it is now.
+            epoch: the first is 0.
+            score: the metric on the validation set, the larger the better.
+        """
+        return False
 
     def finish(self, network: nn.Module) -> None:
         """Leave `network` as it shall be kept."""

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -121,7 +122,11 @@ def fit(
             task.advance(
                 0, f"epoch {epoch + 1}/{config.epochs}, {data.metric.name} on validation {score:.4f}"
             )
-            kept.keep(epoch + 1)
+            upward = score if data.metric.higher_is_better else -score
+            ends = [hook.after_epoch(trained, epoch, upward) for hook in hooks]
+            kept.keep(config.epochs if any(ends) else epoch + 1)
+            if any(ends):
+                break
         for hook in hooks:
             hook.finish(trained)
     return channels_first(trained).eval()
@@ -185,6 +190,7 @@ def _descend(
         raise ConfigError("fit: neither a loss nor a hook teaches. Give the metric a loss, or use Distill.")
     optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
+    step = replace(step, loss=float(value.detach()))
     for hook in hooks:
         hook.after_backward(step)
     optimizer.step()

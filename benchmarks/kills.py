@@ -1,0 +1,95 @@
+"""Is a run that was killed the run that it would have been? SIGKILL at random instants, then `wieldy resume`.
+
+    python benchmarks/kills.py [--trials 20] [--seed 0] [--recipe examples/digits.yaml] [--out DIR]
+
+Each trial runs the recipe anew and kills it at an instant drawn evenly over the time that a whole run took;
+one in three is killed again while it resumes. Its package must equal, byte for byte, that of an uninterrupted
+run that reads back the measurements of the killed one. Leaves with 1 where one does not. Writes kills.json.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from wieldy.core import digest
+from wieldy.core.errors import EXIT_MET, EXIT_VERDICT
+from wieldy.core.files import write_atomic
+from wieldy.core.ledger import PARTIAL
+from wieldy.flow.state import PACKAGE, RECORD, prepared
+from wieldy.runtime.environment import environment
+from wieldy.runtime.session import usable_cores
+
+WIELDY = Path(sys.executable).with_name("wieldy")
+AGAIN = 1 / 3
+
+
+def main() -> int:
+    """Kill, resume and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).parent.parent / "examples/digits.yaml")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    draw, trials = random.Random(asked.seed), []
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        finished("run", asked.recipe, "--out", Path(folder) / "whole")
+        whole_s = time.monotonic() - start
+        print(f"seed {asked.seed}; an uninterrupted run takes {whole_s:.1f} s", flush=True)
+        for index in range(asked.trials):
+            trials.append(trial(asked.recipe, Path(folder) / str(index), whole_s, draw))
+            print(json.dumps(trials[-1]), flush=True)
+    equal = sum(one["equal"] for one in trials)
+    print(f"{equal} of {len(trials)} end in the same bytes")
+    found = {"seed": asked.seed, "whole_s": whole_s, "equal": equal, "trials": trials}
+    found |= {"environment": environment(usable_cores())}
+    write_atomic(prepared(asked.out) / "kills.json", (json.dumps(found, indent=1) + "\n").encode())
+    return EXIT_MET if equal == len(trials) else EXIT_VERDICT
+
+
+def trial(recipe: Path, out: Path, whole_s: float, draw: random.Random) -> dict[str, Any]:
+    """Kill one run at a random instant, go on with it, and compare it with one that nothing happened to."""
+    begin: tuple[object, ...] = ("run", recipe, "--out", out)
+    at_s = [draw.uniform(0, whole_s)] + ([draw.uniform(0, whole_s)] if draw.random() < AGAIN else [])
+    stages, command = [], begin
+    for seconds in at_s:
+        stages.append(killed(command, out, seconds))
+        command = ("resume", out) if (out / PARTIAL).is_file() or (out / RECORD).is_file() else begin
+    finished(*command)
+    other = out.with_name(f"{out.name}-whole")
+    finished("run", recipe, "--out", other, "--replay", out)
+    digests = [digest.of_file(folder / PACKAGE) for folder in (out, other)]
+    return {"killed_at_s": at_s, "entries": stages, "equal": digests[0] == digests[1]}
+
+
+def killed(command: tuple[object, ...], out: Path, seconds: float) -> int:
+    """Start a command and kill it after a while; return how many entries its ledger then has."""
+    running = subprocess.Popen(
+        [WIELDY, *map(str, command)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    partial = out / PARTIAL
+    return len(partial.read_bytes().splitlines()) if partial.is_file() else 0
+
+
+def finished(*command: object) -> None:
+    """Run a command to its end."""
+    done = subprocess.run([WIELDY, *map(str, command)], capture_output=True, text=True, check=False)
+    if done.returncode not in (EXIT_MET, EXIT_VERDICT):
+        raise SystemExit(f"{' '.join(map(str, command))}: left with {done.returncode}\n{done.stderr}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
