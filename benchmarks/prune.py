@@ -5,7 +5,7 @@
 Bench tier: Fashion-MNIST, the first 20,000 training pictures and all 10,000 test ones (`make data`). A method
 has one dial; it is turned until the saved file has the bytes asked for (LeNets), or until it takes the
 milliseconds asked for (the embedded network), to within the tolerance, and every try is trained anew for as
-many epochs as every other method's. Where another seed ended is tried first. Else rehearsals are asked: the
+many epochs as every other method's. Where to begin is told by the tries of other seeds, else by rehearsals: the
 same method on few pictures, over the whole range of its dial and then near the goal; what they promised too
 much carries over to the next try.
 
@@ -277,10 +277,11 @@ def main() -> None:
     for goal, seed, entry in missing:
         start = time.perf_counter()
         row = {"subject": goal.name, "method": entry.name, "seed": seed}
-        others = [
-            one["dial"] for one in kept["rows"]
-            if (one["subject"], one["method"]) == (goal.name, entry.name) and one["reached"]
-        ]  # fmt: skip
+        others = {
+            dial: share
+            for one in kept["rows"] if (one["subject"], one["method"]) == (goal.name, entry.name)
+            for dial, share, _ in one["tries"]
+        }  # fmt: skip
         row |= best_row(case_of(goal, seed, asked.tier), entry, others)
         row |= {"cpu": cpu_name(), "seconds": time.perf_counter() - start, "commit": commit()}
         kept["rows"].append(row)
@@ -343,16 +344,16 @@ def dial_for(goal: float, entry: Entry, dials: NDArray[np.float64], shares: NDAr
     return entry.dial(np.interp(np.log(goal), np.log(shares[::-1]), entry.scale(dials)[::-1]))
 
 
-def best_row(case: Case, entry: Entry, others: Sequence[float]) -> dict[str, Any]:
+def best_row(case: Case, entry: Entry, others: dict[float, float]) -> dict[str, Any]:
     """Turn the dial until the goal is reached; return the try that is nearest below it.
 
     Args:
-        others: where the dial ended with other seeds.
+        others: dials and shares of tries with other seeds.
     """
     goal = case.goal.share
     tries: list[dict[str, Any]] = []
     while len(tries) < case.goal.tries:
-        dial = others[-1] if others and not tries else next_dial(case, entry, tries)
+        dial = next_dial(case, entry, tries, others)
         if any(np.isclose(dial, one["dial"], rtol=1e-4) for one in tries):
             break  # no dial is nearer
         small = entry.small(case, dial)
@@ -370,10 +371,11 @@ def share(one: dict[str, Any]) -> float:
     return float(one["share"])
 
 
-def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> float:
+def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]], others: dict[float, float]) -> float:
     """Return the next setting: between tries on both sides of the goal, else where two on one side point.
 
-    Before there are two, the rehearsals tell; by how much the try missed what they promised is kept in mind.
+    Before there are two, other seeds tell, or where they cannot, the rehearsals; by how much the try missed
+    what they promised is kept in mind.
     """
     goal = AIM * case.goal.share
     above = [one for one in tries if share(one) > case.goal.share]
@@ -383,7 +385,18 @@ def next_dial(case: Case, entry: Entry, tries: Sequence[dict[str, Any]]) -> floa
         return dial_for(goal, entry, *falling({one["dial"]: share(one) for one in ends}))
     if len(tries) >= 2:
         return beyond(goal, entry, tries)
-    dials, shares = rehearsed(case.goal, entry, case.tier)
+    if others:
+        dial = promised_dial(goal, entry, tries, *falling(others))
+        if not any(np.isclose(dial, one["dial"], rtol=1e-4) for one in tries):
+            return dial
+    return promised_dial(goal, entry, tries, *rehearsed(case.goal, entry, case.tier))
+
+
+def promised_dial(
+    goal: float, entry: Entry, tries: Sequence[dict[str, Any]], dials: NDArray[np.float64],
+    shares: NDArray[np.float64],
+) -> float:  # fmt: skip
+    """Return the dial that promises a share, once the promise is put right by what was tried."""
     for one in tries:
         promised = np.exp(np.interp(entry.scale(one["dial"]), entry.scale(dials), np.log(shares)))
         goal *= float(promised) / share(one)

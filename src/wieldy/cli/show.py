@@ -45,6 +45,24 @@ def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:
     return lines + refused
 
 
+def sweep_lines(results: list[dict[str, Any]]) -> list[str]:
+    """Return one line for each run of a sweep, the fastest first, and how many there are of each kind."""
+    timed = sorted((item for item in results if item["ratio"] is not None), key=lambda item: item["ratio"])
+    lines = [
+        f"  {item['state']:<8} {item['ratio']:.3f} of the milliseconds, {item['drop_points']:+.2f} points "
+        f"lost, {item['bytes']:,} bytes  {item['name']}"
+        for item in timed
+    ]
+    lines += [
+        f"  {item['state']:<8} {item['name']}" + (f": {item['reason']}" if item["reason"] else "")
+        for item in results
+        if item["ratio"] is None
+    ]
+    states = [item["state"] for item in results]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return [f"{len(results)} runs: {', '.join(counts)}", *lines]
+
+
 def evidence_lines(evidence: tuple[Evidence, ...]) -> list[str]:
     """Return one line for each piece of evidence."""
     marks = {"proved": "yes    ", "refuted": "NO     ", "unknown": "unknown"}

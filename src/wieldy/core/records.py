@@ -176,6 +176,21 @@ class Candidate(Frozen):
     chosen: bool = False
 
 
+class MixPoint(Frozen):
+    """One mix of methods that was saved, timed, trained briefly and judged on the validation set."""
+
+    mix: str  # in words
+    track: str  # which kinds were allowed
+    timing: Timing  # original against the mix
+    forecast_ratio: float  # what the cost table alone said of its layers
+    macs: int
+    bytes: int
+    parameters: int
+    damage: float  # how far its answers are from the original's
+    score: float  # the metric
+    chosen: bool = False
+
+
 class NetworkCard(Frozen):
     """A saved network by its figures."""
 
@@ -214,6 +229,7 @@ class RunRecord(Frozen):
     timing: Timing  # original in fp32 against package
     switches: tuple[tuple[str, Timing], ...] = ()  # what a switch alone gains, e.g. bf16 on the original
     candidates: tuple[Candidate, ...] = ()
+    mixes: tuple[MixPoint, ...] = ()
     layers_original: tuple[LayerRow, ...] = ()
     layers_package: tuple[LayerRow, ...] = ()
     times_original: tuple[LayerTime, ...] = ()
@@ -235,3 +251,4 @@ class Plan(Frozen):
     remove: dict[str, tuple[int, ...]]  # group -> units
     budget: dict[str, Any] = Field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
+    mixes: tuple[MixPoint, ...] = ()  # of several methods, where they were weighed

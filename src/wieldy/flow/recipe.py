@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.flow.mapping import located, read_mapping
-from wieldy.flow.state import Recovery
+from wieldy.flow.state import Planning, Recovery
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import by_name
@@ -31,6 +31,8 @@ class Recipe(Frozen):
         budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`.
         method: `name` and the method's own settings; default: taylor where the metric has a loss, else
             magnitude.
+        plan: instead of a method, the mix of methods that the planner finds: true, or settings of it, such as
+            `kinds` and the layers to `keep`.
         recovery: training after removal.
         quantize: true for eight bits as the tier wants them, or settings of `integer` that differ from that.
         seed: of everything that is random.
@@ -44,6 +46,7 @@ class Recipe(Frozen):
     weights: str | None = None
     budget: dict[str, Any]
     method: dict[str, Any] = Field(default_factory=dict)
+    plan: bool | dict[str, Any] = False
     recovery: dict[str, Any] = Field(default_factory=dict)
     quantize: bool | dict[str, Any] = False
     seed: int = Field(default=0, ge=0)
@@ -80,6 +83,15 @@ class Recipe(Frozen):
         except ConfigError as error:
             raise ConfigError(str(error), ("method", "name")) from None
         return built(kind, given, "method")
+
+    def planning_value(self) -> Planning | None:
+        """Return the planner's settings, or None where one method does it all."""
+        if self.plan is False:
+            return None
+        if self.quantize or self.method:
+            other = "quantize" if self.quantize else "method"
+            raise ConfigError(f"plan: the planner says what {other} would. Leave out one of them.", ("plan",))
+        return built(Planning, self.plan if isinstance(self.plan, dict) else {}, "plan")
 
     def recovery_value(self) -> Recovery:
         """Return the settings of the training after removal."""
@@ -144,6 +156,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         recipe = built(Recipe, raw)
         recipe.budget_value(), recipe.method_value(), recipe.recovery_value(), recipe.quantize_value("")
+        recipe.planning_value()
     except ConfigError as error:
         raise located(error, path, lines) from None
     return recipe

@@ -99,6 +99,7 @@ def assemble(
         package=cards[1],
         timing=timing,
         candidates=plan.candidates,
+        mixes=plan.mixes,
         layers_original=tuple(layer_costs(original.program)),
         layers_package=tuple(layer_costs(package.program)),
         changes=changes,

@@ -157,6 +157,7 @@ def follow(
             method=recipe.method_value() or default_method(data, recipe.seed),
             recovery=recipe.recovery_value(),
             quantize=recipe.quantize_value(recipe.tier or current_tier()),
+            planning=recipe.planning_value(),
             seed=recipe.seed,
             threads=recipe.threads or usable_cores(),
             tier=recipe.tier or current_tier(),

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from wieldy.flow.log import NAME as LOG
 from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
-from wieldy.flow.state import ORIGINAL, PACKAGE, Recovery, Run, opened_ledger, prepared
+from wieldy.flow.state import ORIGINAL, PACKAGE, TRAINING, Planning, Recovery, Run, opened_ledger, prepared
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
@@ -51,6 +52,8 @@ def shrink(
     method: MethodConfig | None = None,
     recovery: Recovery | None = None,
     quantize: bool | IntegerConfig = False,
+    planning: Planning | None = None,
+    accept: Callable[[GraphNetwork], bool] | None = None,
     seed: int = 0,
     threads: int | None = None,
     tier: str | None = None,
@@ -76,6 +79,10 @@ def shrink(
         recovery: training after removal; default: five epochs with distillation.
         quantize: round what is left to eight bits, after recovery; True: as the tier wants it. The search
             times what it finds in eight bits, and where they are enough no channel goes.
+        planning: let the planner find the mix of methods that meets the budget at the least damage; `method`
+            then only ranks channels.
+        accept: may refuse a mix: is handed the network as it is after the brief training by which mixes are
+            judged.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with; default: all cores, the CPU's own tier.
         replay: the folder of an earlier run whose measurements are read back instead of being taken again.
@@ -108,6 +115,8 @@ def shrink(
             method=method or default_method(data, seed),
             recovery=recovery or Recovery().seeded(seed),
             quantize=quantize or None,
+            planning=planning,
+            accept=accept,
             seed=seed,
             threads=usable_cores() if threads is None else threads,
             tier=tier,
@@ -147,12 +156,14 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     write_packages(run, network, small, steps, done.formats)
     write_record(run, done.plan, accounted)
     run.ledger.settle()
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.folder / TRAINING, ignore_errors=True)
     return run
 
 
 def check_settings(run: Run) -> None:
     """Refuse settings that contradict each other, before anything is done."""
+    if run.planning and run.quantize:
+        raise ConfigError("planning: the planner says whether all is rounded. Leave out quantize.")
     if run.threads < 1:
         raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
     if isinstance(run.method, IntegerConfig):

@@ -1,5 +1,6 @@
 """What one run carries from step to step, and the files that it leaves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,10 +12,12 @@ from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError, StorageError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress
-from wieldy.core.records import Change, Refused
+from wieldy.core.records import Change, Plan, Refused
+from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.budget import Budget
+from wieldy.plan.mix import KINDS, Kind
 from wieldy.train.fit import FitConfig
 from wieldy.train.watch import Log
 
@@ -45,6 +48,26 @@ class Recovery(Frozen):
         return self.model_copy(update={"fit": self.fit.model_copy(update={"seed": seed})})
 
 
+class Planning(Frozen):
+    """What a run's planner may mix, and how it weighs.
+
+    Attributes:
+        kinds: channels, rank, zeros.
+        eight_bits: whether all may be rounded, too.
+        keep: layers that stay as they are: names, types such as `Conv2d`, or `re:` and an expression.
+        examples: of the training set, for the brief training by which mixes are judged.
+    """
+
+    kinds: tuple[Kind, ...] = KINDS
+    eight_bits: bool = True
+    keep: tuple[str, ...] = ()
+    examples: int = Field(default=5120, ge=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return these settings as records hold them, a name first."""
+        return {"name": "mix"} | self.model_dump()
+
+
 @dataclass
 class Run:
     """Everything that one run carries from step to step."""
@@ -66,6 +89,9 @@ class Run:
     quantize: IntegerConfig | None = None  # how the small network is rounded, if it is
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     watch: Log | None = None  # is handed the scalars of every training
+    planning: Planning | None = None  # instead of one method, the planner's own mix
+    accept: Callable[[GraphNetwork], bool] | None = None  # may refuse a mix
+    brief: bool = False  # whether trainings are rehearsals, whose state need not outlive a crash
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,9 +99,19 @@ class Run:
         return {"threads": self.threads, "batch": self.batch, "tier": self.tier, "ledger": self.ledger}
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoints(self) -> Path | None:
         """Where the state of its trainings is kept while it is unfinished."""
-        return self.folder / TRAINING
+        return None if self.brief else self.folder / TRAINING
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A smaller network, what was planned, what became of every layer, and how its weights are stored."""
+
+    network: GraphNetwork
+    plan: Plan
+    accounted: Account
+    formats: dict[str, str] | None = None
 
 
 def opened_ledger(folder: Path, replay: str | Path | None, *, resumed: bool = False) -> Ledger:

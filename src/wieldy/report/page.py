@@ -55,6 +55,7 @@ def render(record: RunRecord) -> str:
         version=VERSION,
         verdict=view.verdict(record, found),
         trade_off=view.trade_off(record),
+        mixed=view.mixed(record),
         times=view.times(record),
         same=sameness(record, found),
         layers=view.layers(record),

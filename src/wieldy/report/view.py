@@ -3,7 +3,7 @@
 from typing import Any
 
 from wieldy.core.records import Candidate, Change, Interval, RunRecord, Timing
-from wieldy.report import charts
+from wieldy.report import charts, mixes
 from wieldy.report.evidence import Found, MetricNumbers
 from wieldy.report.figures import (
     between,
@@ -158,6 +158,21 @@ def trade_off(record: RunRecord) -> View | None:
         "conditions": sorted(
             {f"{t.tier}, threads {t.threads}, batch {t.batch}" for t in (c.timing for c in ordered)}
         ),
+    }
+
+
+def mixed(record: RunRecord) -> View | None:
+    """The mixes of methods that were measured, or None."""
+    if not record.mixes:
+        return None
+    goal = goal_ratio(record)
+    tracks = mixes.tracks_of(record.mixes)
+    return {
+        "chart": drawn(mixes.chart, record.mixes, goal, full=True),
+        "series": [(SHAPES[index % 4], name) for index, name in enumerate(tracks)],
+        "rows": [mixes.row(point, record) for point in record.mixes],
+        "chosen": next((mixes.row(point, record) for point in record.mixes if point.chosen), None),
+        "goal": None if goal is None else fixed(goal),
     }
 
 

@@ -1,0 +1,113 @@
+"""A run whose planner mixes methods: what it may do, how it rehearses, and what becomes of its choice."""
+
+from dataclasses import replace
+from functools import partial
+
+from wieldy.compress.apply import account
+from wieldy.compress.quantize import first_examples
+from wieldy.compress.storage import smallest_formats
+from wieldy.core.data import Data, First
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Silent
+from wieldy.core.records import Change, Plan, Refused
+from wieldy.flow.record import beside
+from wieldy.flow.state import Account, Planning, Reduced, Run
+from wieldy.flow.training import trained
+from wieldy.graph.coupling import couple
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.removal import remove_units
+from wieldy.methods.factor.svd import SvdConfig, factorable
+from wieldy.methods.prune import zeros
+from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.plan.forecast import Forecaster
+from wieldy.plan.keep import kept_layers
+from wieldy.plan.mix import Mix, masks, thinned, zeroed
+from wieldy.plan.planner import Bench, plan_mix
+from wieldy.plan.ranking import ranked
+from wieldy.plan.sensitivity import options_of
+from wieldy.runtime.measure import measured_costs
+from wieldy.stats.collect import Stats
+from wieldy.stats.moments import collect_moments
+from wieldy.train.mask import Mask
+
+BRIEF_EPOCHS = 1
+MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
+
+
+def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
+    """Plan a mix of methods, do it, and train what is left.
+
+    Raises:
+        BudgetError: no mix meets the budget.
+        ConfigError: a layer to keep does not exist.
+        KernelError: there is no cost table without the compiled kernels.
+    """
+    bench, ranks = bench_of(run, network, planning), "rank" in planning.kinds
+    planned = plan_mix(bench, planning.kinds)
+    mix = planned.mix
+    run.progress.say(f"chosen: {mix}")
+    small, records = thinned(network, mix, bench.stats if ranks else Stats())
+    hooks = masks(mix)
+    formed = max((hook.schedule.end for hook in hooks), default=0.0)
+    small = trained(run, network, small, mix.remove, *hooks, formed=formed)
+    run.quantize = bench.integer if mix.in_levels else None
+    plan = Plan(
+        method=planning.settings(), remove=mix.remove, budget=run.budget.model_dump(), mixes=planned.points
+    )
+    formats = smallest_formats(small) if mix.zeros else None
+    return Reduced(small, plan, _accounted(network, small, mix, records), formats)
+
+
+def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
+    """Ask what every layer can spare, and return what mixes are weighed with."""
+    assert run.batch is not None  # execute settled it
+    with run.progress.task("measuring what layers cost here, once for a machine", 1) as task:
+        table = measured_costs(threads=run.threads, tier=run.tier)
+        task.advance()
+    ranking = ranked(network, run.data, run.method, progress=run.progress)
+    stats = Stats()
+    if "rank" in planning.kinds:
+        examples, layers = first_examples(run.data), factorable(network, SvdConfig())
+        stats = Stats(moments=collect_moments(network, examples, layers, progress=run.progress))
+    options = options_of(
+        network, run.data, ranking, stats, kinds=planning.kinds, keep=kept_layers(network, planning.keep),
+        multiple=MULTIPLE, seed=run.seed, ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
+    integer = IntegerConfig.fitting(run.tier).model_copy(update={"seed": run.seed})
+    return Bench(
+        network=network, data=run.data, budget=run.budget, forecaster=Forecaster(network, table),
+        options=options, stats=stats, train=partial(rehearsed, run, planning, network),
+        integer=integer if planning.eight_bits else None, threads=run.threads, batch=run.batch,
+        tier=run.tier, accept=run.accept, ledger=run.ledger, progress=run.progress,
+    )  # fmt: skip
+
+
+def rehearsed(
+    run: Run, planning: Planning, network: GraphNetwork, small: GraphNetwork, mix: Mix
+) -> GraphNetwork:
+    """Train a thinned network for one epoch of a few examples; its zeros come at once."""
+    whole = run.data
+    few = First(whole.train, planning.examples)
+    data = Data(few, whole.validate, whole.test, metric=whole.metric, classes=whole.classes)
+    how = run.recovery.model_copy(
+        update={"fit": run.recovery.fit.model_copy(update={"epochs": BRIEF_EPOCHS}), "early_stop": None}
+    )
+    brief = replace(
+        run, data=data, recovery=how, ledger=Ledger(None), progress=Silent(), watch=None, brief=True
+    )
+    hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
+    return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
+
+
+def _accounted(
+    network: GraphNetwork, small: GraphNetwork, mix: Mix, records: tuple[Change | Refused, ...]
+) -> Account:
+    """Say what became of every layer: of its channels, of its weights, of its being one."""
+    thinner, _ = remove_units(network.program, couple(network.program), mix.remove)
+    channels = account(network.program, thinner, Plan(method={"name": "channels"}, remove=mix.remove))
+    changes = []
+    for node in zeros.weighted(small, tuple(mix.zeros)):
+        after = zeros.counts(small.tensor(node.weight))
+        before = after | {"nonzero": after["weights"]}
+        changes.append(Change(layer=node.layer, method=zeros.NAME, before=before, after=after, seed=0))
+    return beside(channels, (*records, *changes))

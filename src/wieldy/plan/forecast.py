@@ -1,0 +1,100 @@
+"""What a mix will cost, before it is built: the cost table's milliseconds, bytes, multiply-accumulates.
+
+Layers add up. What the table cannot know, such as the time of everything without weights, is left to whoever
+measures a mix and corrects the forecast by it.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+from wieldy.formats import BY_BLOCK
+from wieldy.graph.cost import total_macs
+from wieldy.graph.cost_table import FLOAT_BYTES, CostTable, Work, work_of
+from wieldy.graph.coupling import couple
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import CONV, LINEAR
+from wieldy.graph.program import Program
+from wieldy.graph.removal import remove_units
+from wieldy.methods.factor.svd import rank_for_share
+from wieldy.plan.mix import BLOCK, Mix
+
+PLACE_BYTES = 1  # of where a stored weight stands; some take more, which the saved file tells
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a mix will cost; milliseconds are of layers with weights alone, in float32."""
+
+    ms: float
+    bytes: float
+    macs: int
+
+
+class Forecaster:
+    """Forecasts the costs of mixes of one network on one machine.
+
+    Args:
+        network: not altered.
+        table: of the machine, the tier and the threads.
+    """
+
+    def __init__(self, network: GraphNetwork, table: CostTable) -> None:
+        self._program = network.program
+        self._coupling = couple(network.program)
+        self._table = table
+        self._layer_ms = cache(self._layer_ms_of)
+        self._thinner = cache(self._thinner_of)
+
+    def of(self, mix: Mix) -> Forecast:
+        """Return what a mix will cost."""
+        program, works = self._thinner(tuple(sorted(mix.remove.items())))
+        ms = sizes = 0.0
+        for layer, work in works:
+            share, zeros = mix.ranks.get(layer), mix.zeros.get(layer, 0.0)
+            ms += self._layer_ms(work, share, zeros)
+            sizes += _bytes(work, share, zeros, in_levels=mix.in_levels)
+        return Forecast(ms, sizes, total_macs(program))
+
+    def _thinner_of(
+        self, removed: tuple[tuple[str, tuple[int, ...]], ...]
+    ) -> tuple[Program, tuple[tuple[str, Work], ...]]:
+        """Return the program without some units, and the work of its layers."""
+        program, _ = remove_units(self._program, self._coupling, dict(removed))
+        nodes = [node for node in program.nodes if node.op in (CONV, LINEAR)]
+        return program, tuple((node.layer, work_of(program, node)) for node in nodes)
+
+    def _layer_ms_of(self, work: Work, share: float | None, zeros: float) -> float:
+        dense = self._table.ms("dense", work)
+        if share is not None:
+            return sum(self._table.ms("dense", part) for part in two_layers(work, share))
+        form = BY_BLOCK[BLOCK]
+        if zeros == 0 or f"{form}/{work.kind}" not in self._table.terms:
+            return dense
+        return min(dense, self._table.ms(form, work, round((1 - zeros) * work.weights)))
+
+
+def two_layers(work: Work, share: float) -> tuple[Work, Work]:
+    """Return the work of the two layers that stand for one in the channel form.
+
+    Example:
+        >>> conv = Work("conv", 64 * 64 * 9, 9, 64, 100, 2 * 6400, 6400, False)
+        >>> [part.weights for part in two_layers(conv, 0.25)]
+        [8064, 896]
+    """
+    columns = work.weights // work.rows
+    rank = rank_for_share(work.rows, columns, share)
+    made, middle = work.activations - work.inputs, rank * work.positions
+    first = replace(work, weights=rank * columns, rows=rank, activations=work.inputs + middle)
+    second = replace(
+        work, weights=work.rows * rank, area=1, activations=middle + made, inputs=middle, strided=False
+    )
+    return first, second
+
+
+def _bytes(work: Work, share: float | None, zeros: float, *, in_levels: bool) -> float:
+    if share is not None:
+        weights = sum(part.weights for part in two_layers(work, share))
+        return float(weights if in_levels else weights * FLOAT_BYTES)
+    if zeros > 0:
+        return min(FLOAT_BYTES, (FLOAT_BYTES + PLACE_BYTES) * (1 - zeros)) * work.weights
+    return float(work.weights if in_levels else work.weights * FLOAT_BYTES)

@@ -1,0 +1,97 @@
+"""Several methods on one network, in order: channels go, layers become two, weights become zero, bits go."""
+
+import copy
+from collections import defaultdict
+from typing import Literal
+
+from pydantic import Field
+
+from wieldy.compress.apply import apply_plan
+from wieldy.compress.factor import factor
+from wieldy.core.config import Frozen
+from wieldy.core.records import Change, Plan, Refused
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.factor.svd import SvdConfig
+from wieldy.methods.prune.zeros import ZerosConfig, weighted
+from wieldy.methods.prune.zeros import apply as set_to_zero
+from wieldy.stats.collect import Stats
+from wieldy.train.mask import Mask
+
+Kind = Literal["channels", "rank", "zeros"]
+KINDS: tuple[Kind, ...] = ("channels", "rank", "zeros")
+BLOCK = 1  # weights that become zero do so each for itself
+
+
+class Mix(Frozen):
+    """What is done to a network.
+
+    Attributes:
+        remove: the units of each group that go.
+        ranks: the share of its numbers that a layer's two factors have.
+        zeros: the share of a layer's weights that become zero.
+        in_levels: whether what is left computes in eight bits; a layer with zeros does not.
+    """
+
+    remove: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    ranks: dict[str, float] = Field(default_factory=dict)
+    zeros: dict[str, float] = Field(default_factory=dict)
+    in_levels: bool = False
+
+    def __str__(self) -> str:
+        parts = []
+        if self.remove:
+            parts.append(f"{sum(map(len, self.remove.values()))} channels less in {len(self.remove)} groups")
+        if self.ranks:
+            parts.append(f"{len(self.ranks)} layers as two")
+        if self.zeros:
+            low, high = min(self.zeros.values()), max(self.zeros.values())
+            share = f"{high:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+            parts.append(f"{share} zeros in {len(self.zeros)} layers")
+        if self.in_levels:
+            parts.append("eight bits")
+        return ", ".join(parts) or "nothing"
+
+
+def thinned(
+    network: GraphNetwork, mix: Mix, stats: Stats
+) -> tuple[GraphNetwork, tuple[Change | Refused, ...]]:
+    """Return a copy with fewer channels and with layers as two, and what became of the latter.
+
+    Args:
+        network: that the mix was made for; not altered.
+        mix: what to do.
+        stats: second moments of what the layers read that become two, as the original computes them.
+    """
+    small = apply_plan(network, Plan(method={}, remove=mix.remove))
+    records: tuple[Change | Refused, ...] = ()
+    for layer, share in mix.ranks.items():
+        known = stats.moments.get(layer)
+        columns = small.tensor(next(iter(weighted(small, [layer]))).weight)[0].numel()
+        fits = known is not None and known.width == columns  # fewer channels have other moments
+        config = SvdConfig(share=share, weighted=fits, max_loss=1.0)
+        small, of_layer = factor(small, stats if fits else Stats(), config, [layer])
+        records += of_layer
+    return small, records
+
+
+def zeroed(network: GraphNetwork, mix: Mix) -> GraphNetwork:
+    """Return a copy in which the mix's zeros have come at once."""
+    small = copy.deepcopy(network)
+    for sparsity, layers in _by_sparsity(mix).items():
+        list(set_to_zero(small, layers, Stats(), ZerosConfig(sparsity=sparsity, block=BLOCK)))
+    return small
+
+
+def masks(mix: Mix) -> list[Mask]:
+    """Return the hooks by which the mix's zeros come while a network trains, and stay."""
+    return [
+        Mask(layers, ZerosConfig(sparsity=sparsity, block=BLOCK))
+        for sparsity, layers in _by_sparsity(mix).items()
+    ]
+
+
+def _by_sparsity(mix: Mix) -> dict[float, tuple[str, ...]]:
+    found: dict[float, list[str]] = defaultdict(list)
+    for layer, sparsity in mix.zeros.items():
+        found[sparsity].append(layer)
+    return {sparsity: tuple(layers) for sparsity, layers in found.items()}
