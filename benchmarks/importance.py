@@ -19,9 +19,10 @@ from wieldy.cli.terminal import Lines
 from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
 from wieldy.core.files import write_atomic
-from wieldy.flow.reduce import planned, recovered
+from wieldy.flow.reduce import planned
 from wieldy.flow.run import DEMO
 from wieldy.flow.state import Run, opened_ledger, prepared
+from wieldy.flow.training import recovered
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -80,7 +81,7 @@ def one_run(folder: Path, data: Data, ratio: float, method: Any) -> Run:
     return Run(
         folder=folder, data=data, budget=Budget(latency_ratio=ratio), method=method, recovery=recovery,
         seed=method.seed, threads=usable_cores(), tier=current_tier(), batch=None, title="", recipe={},
-        reproduce=(), ledger=opened_ledger(folder, None), progress=Lines(),
+        reproduce=(), ledger=opened_ledger(folder, None), progress=Lines(), brief=True,
     )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def point(run: Run, network: GraphNetwork, original: float) -> dict[str, Any]:
     small = apply_plan(network, plan)
     recalibrate(small, run.data.train, seed=run.seed)
     before = evaluate(small, run.data.test, run.data)
-    small = recovered(run, network, plan)
+    small = recovered(run, network, plan.remove)
     first = save(network, run.folder / "original.wieldy")
     timing = measure(Subject(first), Subject(save(small, run.folder / "small.wieldy")))
     after = evaluate(small, run.data.test, run.data)

@@ -5,9 +5,9 @@
 Bench tier: Fashion-MNIST, the first 20,000 training pictures and all 10,000 test ones (`make data`). A method
 has one dial; it is turned until the saved file has the bytes asked for (LeNets), or until it takes the
 milliseconds asked for (the embedded network), to within the tolerance, and every try is trained anew for as
-many epochs as every other method's. Where to begin is told by the tries of other seeds, else by rehearsals: the
-same method on few pictures, over the whole range of its dial and then near the goal; what they promised too
-much carries over to the next try.
+many epochs as every other method's. Where to begin is told by the tries of other seeds, else by rehearsals:
+the same method on few pictures, over the whole range of its dial and then near the goal; what they promised
+too much carries over to the next try.
 
 A row is kept as soon as it is measured; started again, the script goes on where it stopped, on another CPU
 too, since every figure is a ratio to the original beside it and names its CPU. Writes prune-TIER.json with

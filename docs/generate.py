@@ -3,9 +3,10 @@
 A table stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
+import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from measured import (
@@ -25,6 +26,7 @@ from measured import (
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
 from wieldy.core.errors import WieldyError
+from wieldy.flow.schema import recipe_schema
 from wieldy.graph.arguments import REWRITTEN
 from wieldy.graph.ops import EXPAND, OPS, WEIGHTED
 from wieldy.graph.reader import EXPANDS, RESHAPES
@@ -122,13 +124,19 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
+def fresh_files() -> Iterator[tuple[Path, str]]:
+    """Yield every file with tables, and what is generated as a whole, as it should be."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        yield path, BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
+    yield ROOT / "docs" / "recipe.schema.json", json.dumps(recipe_schema(), indent=1) + "\n"
+
+
 def main(check: bool) -> int:
     """Rewrite every generated table, or say which are stale."""
     stale = []
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = path.read_text(encoding="utf-8")
-        fresh = BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
-        if fresh != text:
+    for path, fresh in fresh_files():
+        if not path.is_file() or fresh != path.read_text(encoding="utf-8"):
             stale.append(path.name)
             if not check:
                 path.write_text(fresh, encoding="utf-8")

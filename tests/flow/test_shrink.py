@@ -16,13 +16,15 @@ from wieldy.cli.show import record_lines
 from wieldy.compress.quantize import TRIED
 from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, TraceError
 from wieldy.core.records import RunRecord
-from wieldy.flow.state import Recovery
+from wieldy.flow import mixed
+from wieldy.flow.state import Planning, Recovery
 from wieldy.methods.factor.svd import SvdConfig
+from wieldy.methods.prune.guided import table_of
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
-from wieldy.plan import search
+from wieldy.plan import judge, planner, search
 from wieldy.runtime.measure import measure
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
@@ -81,6 +83,44 @@ def test_the_record_says_what_was_measured_and_accounts_for_every_layer(finished
     assert sum(point.chosen for point in record.candidates) == 1
     assert record.environment["tier"] == record.timing.tier
     assert len(record.recovery) == 2
+
+
+def test_channels_that_go_in_rounds_leave_what_was_planned_and_train_as_many_epochs(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    how = QUICK.model_copy(update={"rounds": 2, "fit": QUICK.fit.model_copy(update={"epochs": 3})})
+    budget = wieldy.Budget(macs_ratio=0.4, max_drop_points=50)
+    wieldy.shrink(trained, data, budget, out=tmp_path, recovery=how, method=MagnitudeConfig())
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    chosen = next(point for point in record.candidates if point.chosen)
+    assert (record.package.parameters, record.package.macs) == (chosen.parameters, chosen.macs)
+    assert len(record.recovery) == 3
+
+
+def test_a_mix_meets_its_budget_says_what_it_weighed_and_goes_on_after_a_crash(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed, "measured_costs", lambda *, threads, tier: table_of(tier, threads))
+    monkeypatch.setattr(judge, "PROCESSES", 1)
+    monkeypatch.setattr(planner, "CURVE", 2)
+    budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
+    settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300)
+    path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=QUICK, planning=settings)
+    record = RunRecord.from_json((tmp_path / "record.json").read_text())
+    assert record.verdict == "met"
+    assert record.package.bytes <= 0.3 * record.original.bytes
+    assert sum(point.chosen for point in record.mixes) == 1
+    tracks = {point.track for point in record.mixes}
+    assert tracks >= {"channels alone", "zeros alone"}
+    assert "What a mix of methods keeps" not in (tmp_path / "report.html").read_text()
+    assert "what a mix of methods keeps" in (tmp_path / "report.html").read_text()
+    layers = {item.layer for item in (*record.changes, *record.refused)}
+    assert {"0", "3", "7"} <= layers
+    assert not [item for item in record.changes if item.layer == "7" and item.method == "zeros"]
+    again = wieldy.shrink(
+        trained, data, budget, out=tmp_path / "again", recovery=QUICK, planning=settings, replay=tmp_path
+    )
+    assert again.read_bytes() == path.read_bytes()
 
 
 def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(

@@ -26,6 +26,9 @@ def run(
         float | None, typer.Option(help="Points that may be lost, instead of the recipe's.")
     ] = None,
     out: Out = Path("runs/run"),
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and for how long, and stop.")
+    ] = False,
     replay: Replay = None,
     json: Json = False,
 ) -> int:
@@ -36,13 +39,20 @@ def run(
     Example: wieldy run --budget latency=50% --max-drop 0.5
     """
     need("torch", "compress", "wieldy run")
-    from wieldy.flow.run import run_recipe
+    from wieldy.flow.run import dry_run, run_recipe
 
+    asked = goals(budget or [])
+    if dry:
+        facts, steps = dry_run(recipe, out, goals=asked, max_drop_points=max_drop)
+        times = [(step.name, step.seconds) for step in steps]
+        if json:
+            show.as_json({"found": facts, "steps": [{"step": name, "seconds": of} for name, of in times]})
+        else:
+            print("\n".join(show.dry_lines(facts, times)))
+        return EXIT_MET
     shown = progress()
     with pausing(out, shown):
-        record = run_recipe(
-            recipe, out, goals=goals(budget or []), max_drop_points=max_drop, replay=replay, progress=shown
-        )
+        record = run_recipe(recipe, out, goals=asked, max_drop_points=max_drop, replay=replay, progress=shown)
     return finish(record, out, as_json=json)
 
 

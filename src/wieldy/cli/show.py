@@ -45,6 +45,27 @@ def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:
     return lines + refused
 
 
+def dry_lines(facts: str, steps: list[tuple[str, float]]) -> list[str]:
+    """Return what a run would do, each step with the time that it would take about."""
+    lines = [facts, *(f"  {_lasting(seconds):>9}  {name}" for name, seconds in steps)]
+    total = sum(seconds for _, seconds in steps)
+    return [*lines, f"  {_lasting(total):>9}  in all, by timing one of each piece here; nothing was written"]
+
+
+def _lasting(seconds: float) -> str:
+    """Return a duration as one reads it.
+
+    Example:
+        >>> _lasting(0.4), _lasting(75), _lasting(7500)
+        ('< 1 s', '1 min', '2.1 h')
+    """
+    if seconds < 1:
+        return "< 1 s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def sweep_lines(results: list[dict[str, Any]]) -> list[str]:
     """Return one line for each run of a sweep, the fastest first, and how many there are of each kind."""
     timed = sorted((item for item in results if item["ratio"] is not None), key=lambda item: item["ratio"])

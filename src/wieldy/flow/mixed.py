@@ -20,9 +20,10 @@ from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune import zeros
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.forecast import Forecaster
+from wieldy.plan.judge import Bench
 from wieldy.plan.keep import kept_layers
 from wieldy.plan.mix import Mix, masks, thinned, zeroed
-from wieldy.plan.planner import Bench, plan_mix
+from wieldy.plan.planner import plan_mix
 from wieldy.plan.ranking import ranked
 from wieldy.plan.sensitivity import options_of
 from wieldy.runtime.measure import measured_costs
@@ -42,11 +43,11 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
         ConfigError: a layer to keep does not exist.
         KernelError: there is no cost table without the compiled kernels.
     """
-    bench, ranks = bench_of(run, network, planning), "rank" in planning.kinds
+    bench = bench_of(run, network, planning)
     planned = plan_mix(bench, planning.kinds)
     mix = planned.mix
     run.progress.say(f"chosen: {mix}")
-    small, records = thinned(network, mix, bench.stats if ranks else Stats())
+    small, records = thinned(network, mix, bench.stats)
     hooks = masks(mix)
     formed = max((hook.schedule.end for hook in hooks), default=0.0)
     small = trained(run, network, small, mix.remove, *hooks, formed=formed)

@@ -15,7 +15,7 @@ from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.mixed import by_mix
 from wieldy.flow.record import beside
 from wieldy.flow.state import Reduced, Run
-from wieldy.flow.training import trained
+from wieldy.flow.training import recovered, trained
 from wieldy.graph.grouped import groupable
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook, MethodConfig
@@ -57,7 +57,7 @@ def reduced(run: Run, network: GraphNetwork) -> Reduced:
     if METHODS[type(run.method)].shape == "hook":
         return _in_training(run, network)
     plan = planned(run, network)
-    small = recovered(run, network, plan) if plan.remove else network
+    small = recovered(run, network, plan.remove) if plan.remove else network
     return Reduced(small, plan, account(network.program, small.program, plan))
 
 
@@ -93,7 +93,7 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
         alike = small.program.nodes == network.program.nodes
         return trained(
             run, network, small, {}, hook, epochs=epochs, features=alike, settling_rate=settling_rate,
-            formed=1.0 if settling_rate is None else 0.0,
+            formed=1.0 if settling_rate is None else 0.0, before=0 if settling_rate is None else 1,
         )  # fmt: skip
 
     hook = hook_of(run)
@@ -225,8 +225,3 @@ def planned(run: Run, network: GraphNetwork) -> Plan:
         batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
         finish=partial(quantize_roughly, config=run.quantize) if run.quantize else None,
     )  # fmt: skip
-
-
-def recovered(run: Run, network: GraphNetwork, plan: Plan) -> GraphNetwork:
-    """Remove what the plan says and train what remains."""
-    return trained(run, network, apply_plan(network, plan), plan.remove)

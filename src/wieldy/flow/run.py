@@ -14,6 +14,7 @@ from wieldy.core.lock import alone_in
 from wieldy.core.optional import need
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
+from wieldy.flow.dry_run import Step, forecast
 from wieldy.flow.log import NAME as LOG
 from wieldy.flow.log import Logged
 from wieldy.flow.recipe import Recipe, asking, read_recipe
@@ -66,15 +67,38 @@ def run_recipe(
 
     Raises:
         InputError: the recipe, the model or the data cannot be used, or another run works in `out`.
-        BudgetError: no share of removed channels reaches the budget.
+        BudgetError: no share of removed channels, or no mix, reaches the budget.
     """
-    recipe, folder = asking(read_recipe(path), goals or {}, max_drop_points), path.parent.resolve()
+    origin = origin_of(path, out, goals or {}, max_drop_points)
+    return follow(origin, *sources_of(origin), out, replay=replay, progress=progress)
+
+
+def dry_run(
+    path: Path, out: Path, *, goals: Mapping[str, Any] | None = None, max_drop_points: float | None = None
+) -> tuple[str, tuple[Step, ...]]:
+    """Return what is known of a recipe's network and data, and the steps of its run with their times.
+
+    Arguments and errors are those of `run_recipe`; nothing is written.
+    """
+    origin = origin_of(path, out, goals or {}, max_drop_points)
+    model, data = sources_of(origin)
+    return forecast(run_of(origin, data, out, ledger=Ledger(None), progress=Silent()), model)
+
+
+def origin_of(path: Path, out: Path, goals: Mapping[str, Any], max_drop_points: float | None) -> Origin:
+    """Return how a recipe's run begins."""
+    recipe = asking(read_recipe(path), goals, max_drop_points)
     command = f"wieldy run {path.name} --out {out.name}"
-    command += "".join(f" --budget {key}={value}" for key, value in (goals or {}).items())
+    command += "".join(f" --budget {key}={value}" for key, value in goals.items())
     command += "" if max_drop_points is None else f" --max-drop {max_drop_points:g}"
-    origin = Origin(recipe=recipe.model_dump(), folder=str(folder), title=path.stem, command=command)
-    model, data = load_model(recipe.model, folder, recipe.weights), load_data(recipe.data, folder)
-    return follow(origin, model, data, out, replay=replay, progress=progress)
+    folder = str(path.parent.resolve())
+    return Origin(recipe=recipe.model_dump(), folder=folder, title=path.stem, command=command)
+
+
+def sources_of(origin: Origin) -> tuple[nn.Module, Data]:
+    """Return the model and the data that a recipe names."""
+    recipe, folder = Recipe(**origin.recipe), Path(origin.folder or ".")
+    return load_model(recipe.model, folder, recipe.weights), load_data(recipe.data, folder)
 
 
 def demo(
@@ -116,9 +140,7 @@ def resume(out: Path, *, progress: Progress | None = None) -> RunRecord:
     recipe = Recipe(**origin.recipe)
     if origin.folder is None:
         return demo(out, threads=recipe.threads, seed=recipe.seed, resumed=True, progress=progress)
-    folder = Path(origin.folder)
-    model, data = load_model(recipe.model, folder, recipe.weights), load_data(recipe.data, folder)
-    return follow(origin, model, data, out, resumed=True, progress=progress)
+    return follow(origin, *sources_of(origin), out, resumed=True, progress=progress)
 
 
 def tensorboard(folder: Path) -> Log:
@@ -134,6 +156,40 @@ def tensorboard(folder: Path) -> Log:
     return add
 
 
+def run_of(
+    origin: Origin,
+    data: Data,
+    out: Path,
+    *,
+    ledger: Ledger,
+    progress: Progress,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
+) -> Run:
+    """Return a run as its recipe says."""
+    recipe = Recipe(**origin.recipe)
+    if recipe.tier is not None:
+        check_tier(recipe.tier)
+    return Run(
+        folder=out,
+        data=data,
+        budget=recipe.budget_value(),
+        method=recipe.method_value() or default_method(data, recipe.seed),
+        recovery=recipe.recovery_value(),
+        quantize=recipe.quantize_value(recipe.tier or current_tier()),
+        planning=recipe.planning_value(),
+        seed=recipe.seed,
+        threads=recipe.threads or usable_cores(),
+        tier=recipe.tier or current_tier(),
+        batch=recipe.batch,
+        title=origin.title,
+        recipe=origin.recipe,
+        reproduce=(origin.command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"),
+        ledger=ledger,
+        progress=progress,
+        normalisation=normalisation,
+    )
+
+
 def follow(
     origin: Origin,
     model: nn.Module,
@@ -146,32 +202,14 @@ def follow(
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
-    recipe = Recipe(**origin.recipe)
-    if recipe.tier is not None:
-        check_tier(recipe.tier)
     with alone_in(prepared(out)):
-        run = Run(
-            folder=out,
-            data=data,
-            budget=recipe.budget_value(),
-            method=recipe.method_value() or default_method(data, recipe.seed),
-            recovery=recipe.recovery_value(),
-            quantize=recipe.quantize_value(recipe.tier or current_tier()),
-            planning=recipe.planning_value(),
-            seed=recipe.seed,
-            threads=recipe.threads or usable_cores(),
-            tier=recipe.tier or current_tier(),
-            batch=recipe.batch,
-            title=origin.title,
-            recipe=origin.recipe,
-            reproduce=(
-                origin.command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"
-            ),
-            ledger=opened_ledger(out, replay, resumed=resumed),
-            progress=Logged(out / LOG, progress or Silent(), resumed=resumed),
-            normalisation=normalisation,
-            watch=tensorboard(out / "tensorboard") if recipe.tensorboard else None,
+        run = run_of(
+            origin, data, out, ledger=opened_ledger(out, replay, resumed=resumed),
+            progress=Logged(out / LOG, progress or Silent(), resumed=resumed), normalisation=normalisation,
         )  # fmt: skip
-        run.ledger.note(BEGUN, {}, origin.model_dump())
+        if run.recipe["tensorboard"]:
+            run.watch = tensorboard(out / "tensorboard")
+        if not resumed:
+            run.ledger.note(BEGUN, {}, origin.model_dump())
         execute(run, model)
     return RunRecord.from_json((out / RECORD).read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ def shrink(
     method: MethodConfig | None = None,
     recovery: Recovery | None = None,
     quantize: bool | IntegerConfig = False,
-    planning: Planning | None = None,
+    planning: Planning | bool = False,
     accept: Callable[[GraphNetwork], bool] | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -79,8 +79,8 @@ def shrink(
         recovery: training after removal; default: five epochs with distillation.
         quantize: round what is left to eight bits, after recovery; True: as the tier wants it. The search
             times what it finds in eight bits, and where they are enough no channel goes.
-        planning: let the planner find the mix of methods that meets the budget at the least damage; `method`
-            then only ranks channels.
+        planning: let the planner find the mix of methods that meets the budget at the least damage, True: of
+            all kinds; `method` then only ranks channels.
         accept: may refuse a mix: is handed the network as it is after the brief training by which mixes are
             judged.
         seed: of everything that is random.
@@ -115,7 +115,7 @@ def shrink(
             method=method or default_method(data, seed),
             recovery=recovery or Recovery().seeded(seed),
             quantize=quantize or None,
-            planning=planning,
+            planning=Planning() if planning is True else planning or None,
             accept=accept,
             seed=seed,
             threads=usable_cores() if threads is None else threads,

@@ -41,6 +41,9 @@ class Recovery(Frozen):
     temperature: float = 4.0
     feature_weight: float = Field(default=10.0, ge=0)  # of its hidden values; 0: its answers alone
     augment: bool = False  # mirror and shift, for pictures where neither changes the label
+    rounds: int = Field(
+        default=1, ge=1
+    )  # in which the channels that go do; each trains its part of the epochs
     early_stop: int | None = Field(default=None, ge=1)  # epochs in a row that may fail to be better
 
     def seeded(self, seed: int) -> Self:

@@ -24,8 +24,7 @@ from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
 from wieldy.flow.mapping import located, read_mapping
 from wieldy.flow.recipe import Recipe, asking, built, read_recipe
-from wieldy.flow.run import Origin, follow
-from wieldy.flow.sources import load_data, load_model
+from wieldy.flow.run import Origin, follow, sources_of
 from wieldy.flow.state import RECORD, prepared
 
 POINTS, FAILED = "sweep.json", "failed.json"
@@ -166,12 +165,11 @@ def run_point(point: Point, out: Path, replay: Path | None) -> str:
     That it cannot meet its budget is a result, too.
     """
     folder = out / point.name
-    recipe, base = Recipe(**point.origin.recipe), Path(point.origin.folder or ".")
     earlier = replay / point.name if replay else None
     try:
-        model, data = load_model(recipe.model, base, recipe.weights), load_data(recipe.data, base)
         resumed = (folder / PARTIAL).is_file()
-        follow(point.origin, model, data, folder, replay=None if resumed else earlier, resumed=resumed)
+        replayed = None if resumed else earlier
+        follow(point.origin, *sources_of(point.origin), folder, replay=replayed, resumed=resumed)
     except VerdictError as error:
         write_atomic(prepared(folder) / FAILED, json.dumps({"reason": str(error)}).encode())
     return point.name

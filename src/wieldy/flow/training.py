@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wieldy.compress.apply import apply_plan
+from wieldy.core.records import Plan
 from wieldy.flow.state import Run
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
@@ -23,6 +25,46 @@ from wieldy.train.watch import Watch
 Removed = Mapping[str, Sequence[int]]
 
 
+def recovered(run: Run, network: GraphNetwork, remove: Removed, *more: Hook, **how: Any) -> GraphNetwork:
+    """Remove channels, in as many rounds as the recovery says, and train what remains after each.
+
+    Where much goes at once, what is left may be too far from the original to find back (Han et al. 2015,
+    section 3.3: prune, train, and again); the epochs are the same in all.
+
+    Args:
+        remove: the units of each group of the original that go.
+        more, how: for `trained`, in the last round.
+    """
+    rounds = min(run.recovery.rounds, run.recovery.fit.epochs)
+    small, gone = network, dict[str, tuple[int, ...]]()
+    for done in range(1, rounds + 1):
+        due = {name: tuple(units[: round(len(units) * done / rounds)]) for name, units in remove.items()}
+        small = apply_plan(small, Plan(method={}, remove=_renumbered(due, gone)))
+        epochs = [run.recovery.fit.epochs * part // rounds for part in (done - 1, done)]
+        last: dict[str, Any] = how if done == rounds else {}
+        hooks = more if done == rounds else ()
+        epochs_now = epochs[1] - epochs[0]
+        small = trained(run, network, small, due, *hooks, epochs=epochs_now, before=done - 1, **last)
+        gone = due
+    return small
+
+
+def _renumbered(due: Removed, gone: Removed) -> dict[str, tuple[int, ...]]:
+    """Return the units that go now, as they are numbered once others are gone.
+
+    Example:
+        >>> _renumbered({"a": (1, 4, 5)}, {"a": (1,)})
+        {'a': (3, 4)}
+    """
+    found = {}
+    for name, units in due.items():
+        before = set(gone.get(name, ()))
+        new = [unit for unit in units if unit not in before]
+        if new:
+            found[name] = tuple(unit - sum(other < unit for other in before) for unit in new)
+    return found
+
+
 def trained(
     run: Run,
     network: GraphNetwork,
@@ -33,6 +75,7 @@ def trained(
     features: bool = True,
     settling_rate: float | None = None,
     formed: float = 0.0,
+    before: int = 0,
 ) -> GraphNetwork:
     """Train a small network to compute as the original does.
 
@@ -41,16 +84,16 @@ def trained(
         more: hooks beside distillation; what they need of `fit` goes before the recipe's settings.
         epochs: default: all that the recipe has.
         features: whether hidden values may be compared, which takes the original's nodes.
-        settling_rate: over the recipe's learning rate, where the network was trained before; the order of
-            examples is then another one.
+        settling_rate: over the recipe's learning rate, where a structure was found in training before.
         formed: the share of the epochs after which no more of the network goes; from there on training may
             end early, if the recovery says so.
+        before: how many trainings came before this one, so that examples come in another order.
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
-    needs: dict[str, Any] = {"epochs": epochs or how.fit.epochs}
+    needs: dict[str, Any] = {"epochs": epochs or how.fit.epochs, "seed": how.fit.seed + before}
     if settling_rate is not None:
-        needs |= {"seed": how.fit.seed + 1, "learning_rate": settling_rate * how.fit.learning_rate}
+        needs |= {"learning_rate": settling_rate * how.fit.learning_rate}
     for hook in more:
         needs |= hook.needs
     shape = next(iter(network.program.inputs.values())).shape

@@ -9,6 +9,8 @@ from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.core.records import Timing
 
+LATENCY = r"\s*(\d+(?:\.\d+)?)\s*(%|ms)\s*"
+
 
 class Budget(Frozen):
     """Goals that a package has to meet, all of them.
@@ -105,7 +107,7 @@ def parse_latency(text: str) -> dict[str, float]:
         >>> parse_latency("50%"), parse_latency("0.5 ms")
         ({'latency_ratio': 0.5}, {'latency_ms': 0.5})
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%|ms)\s*", text)
+    found = re.fullmatch(LATENCY, text)
     if not found:
         raise ConfigError(f"latency: must be a share such as 50% or a time such as 0.5ms; got {text!r}.")
     value = float(found[1])

@@ -1,0 +1,134 @@
+"""What a run would do and for how long, told by timing one of each of its pieces here."""
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from wieldy.core.data import Data, First
+from wieldy.flow.shrink import check_data, check_settings, first_input, timing_batch
+from wieldy.flow.state import Run
+from wieldy.flow.training import trained
+from wieldy.graph.cost import total_macs, total_parameters
+from wieldy.graph.network import GraphNetwork
+from wieldy.graph.trace import trace
+from wieldy.methods.registry import METHODS
+from wieldy.plan.planner import CURVE, CURVE_PROCESSES, TRIES
+from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
+from wieldy.plan.sensitivity import CHANNELS, SHARES, ZEROS
+from wieldy.runtime.tier import has_bf16
+from wieldy.runtime.timing import PROCESSES
+from wieldy.stats.modes import evaluating
+from wieldy.train.fit import evaluate
+
+BATCHES = 3  # that are trained to tell how long all take
+MOST_LEVELS = {"channels": len(CHANNELS), "rank": len(SHARES), "zeros": len(ZEROS)}  # of each layer
+RANKING_BATCHES = 40  # ten rounds of 512 examples
+TRIED = TRIES / 2  # of the mixes that may be timed on the way to a goal, those that are, on average
+ROUNDINGS = 8  # passes over the calibration examples, as judgements
+EXAMINATIONS = 4  # passes over the test set: both networks, in torch and in the runtime
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run, and about how long it takes."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How long one of each piece of a run takes here, in seconds."""
+
+    process: float  # of a timing
+    batch: float  # of training
+    judging: float  # of the validation set
+
+
+def forecast(run: Run, model: nn.Module) -> tuple[str, tuple[Step, ...]]:
+    """Return what is known of a network, and the steps that a run would take.
+
+    Nothing of it is written into the run's folder.
+
+    Raises:
+        InputError: whatever the run itself would refuse before it begins.
+    """
+    check_settings(run)
+    network = trace(model, first_input(run.data))
+    check_data(network, run.data)
+    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
+        pieces = _pieces(replace(run, folder=Path(folder), brief=True), network)
+    program, data = network.program, run.data
+    facts = (
+        f"{type(model).__name__}: {total_parameters(program):,} parameters, {total_macs(program):,} multiply-"
+        f"accumulates; {data.train.size:,} training, {data.validate.size:,} validation and "
+        f"{data.test.size:,} test examples; {run.budget.goals()}, {run.budget.max_drop_points:g} points"
+    )
+    return facts, _steps(run, network, pieces)
+
+
+def _pieces(run: Run, network: GraphNetwork) -> Pieces:
+    """Time one process, some batches of training and one judgement."""
+    process = _seconds(lambda: timing_batch(run, network))
+    batch_size = run.recovery.fit.batch_size
+    few = First(run.data.train, BATCHES * batch_size)
+    data = Data(few, First(run.data.validate, 1), run.data.test, metric=run.data.metric)
+    how = run.recovery.model_copy(
+        update={"fit": run.recovery.fit.model_copy(update={"epochs": 1}), "early_stop": None}
+    )
+    brief = replace(run, data=data, recovery=how)
+    batch = _seconds(lambda: trained(brief, network, copy.deepcopy(network), {})) / few.steps(batch_size)
+    with evaluating(network):
+        judging = _seconds(lambda: evaluate(network, run.data.validate, run.data))
+    return Pieces(process, batch, judging)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _steps(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
+    """Return the steps of a run with their times."""
+    training = run.recovery.fit.epochs * (
+        run.data.train.steps(run.recovery.fit.batch_size) * pieces.batch + pieces.judging
+    )
+    switches = 2 if has_bf16(run.tier) else 0
+    ending = (1 + switches) * PROCESSES * pieces.process
+    ending += EXAMINATIONS * pieces.judging * run.data.test.size / run.data.validate.size
+    return (
+        *_choosing(run, network, pieces),
+        Step("training what is left", training),
+        *([Step("rounding to eight bits", ROUNDINGS * pieces.judging)] if run.quantize else []),
+        Step("measuring and examining the saved files", ending),
+    )
+
+
+def _choosing(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
+    """Return the steps by which a run finds what goes."""
+    if run.planning is not None:
+        layers = len(network.program.weighted_layers())
+        levels = sum(MOST_LEVELS[kind] for kind in run.planning.kinds) * layers
+        brief = run.planning.examples / run.recovery.fit.batch_size * pieces.batch + pieces.judging
+        tracks = len(run.planning.kinds) + (2 if run.planning.eight_bits else 1)
+        weighing = tracks * (TRIED * PROCESSES * pieces.process + brief)
+        curve = CURVE * (CURVE_PROCESSES * pieces.process + brief)
+        return (
+            Step("asking what each layer can spare", levels * pieces.judging),
+            Step("weighing methods against each other", weighing),
+            Step("measuring the trade-off", curve),
+        )
+    if METHODS[type(run.method)].shape != "score":
+        return ()
+    looks = METHODS[type(run.method)].needs_stats
+    points = STEPS + 1 + (STEPS_NEAR + 1) * (len(MULTIPLES) - 1)
+    return (
+        Step("ranking channels", RANKING_BATCHES * pieces.batch if looks else 0.0),
+        Step("searching by measured milliseconds", (points + 2 * PROCESSES) * pieces.process),
+    )

@@ -1,0 +1,208 @@
+"""Mixes of one network: built, saved, timed, trained briefly and judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wieldy.compress.quantize import quantize, quantize_roughly
+from wieldy.compress.storage import smallest_formats
+from wieldy.core.data import Data
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Progress, Silent
+from wieldy.core.records import MixPoint, Timing
+from wieldy.graph.cost import total_macs, total_parameters
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.package.save import save
+from wieldy.plan.budget import Budget
+from wieldy.plan.damage import Damage
+from wieldy.plan.forecast import Forecaster
+from wieldy.plan.greedy import Point
+from wieldy.plan.mix import Mix, thinned, zeroed
+from wieldy.plan.sensitivity import Option
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.timing import PROCESSES
+from wieldy.stats.collect import Stats
+from wieldy.train.fit import evaluate
+
+Train = Callable[[GraphNetwork, Mix], GraphNetwork]
+Accept = Callable[[GraphNetwork], bool]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What mixes of a network are built, timed and judged with.
+
+    Attributes:
+        network: the original.
+        data: the damage is on its validation set.
+        budget: what has to be met.
+        forecaster: of this network on this machine.
+        options: what may be done, and what it costs.
+        stats: second moments for layers as two.
+        train: trains a network that was thinned by a mix, briefly, and brings its zeros.
+        integer: how layers are rounded; None: none are.
+        threads, batch, tier: what milliseconds are measured with.
+        accept: may refuse a network that was built, trained briefly and rounded.
+    """
+
+    network: GraphNetwork
+    data: Data
+    budget: Budget
+    forecaster: Forecaster
+    options: tuple[Option, ...]
+    stats: Stats
+    train: Train
+    integer: IntegerConfig | None
+    threads: int
+    batch: int
+    tier: str
+    accept: Accept | None = None
+    ledger: Ledger = field(default_factory=lambda: Ledger(None))
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One way down.
+
+    Attributes:
+        name: which kinds of options are taken.
+        points: from doing nothing to where nothing more is saved.
+        seen: of points that were timed, the forecast over the original's and the upper end measured.
+        bytes: of the last one, measured over forecast.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    seen: tuple[tuple[float, float], ...] = ()
+    bytes: float = 1.0
+
+    def ratio(self, forecast: float) -> float:
+        """Return the milliseconds over the original's that a forecast stands for, by what was measured."""
+        if not self.seen:
+            return forecast
+        known, found = np.log(sorted(self.seen)).T
+        place = float(np.log(forecast))
+        nearest = float(np.clip(place, known[0], known[-1]))
+        return float(np.exp(np.interp(nearest, known, found) + place - nearest))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A point that was saved and timed."""
+
+    point: Point
+    timing: Timing
+    macs: tuple[int, int]
+    sizes: tuple[int, int]
+    parameters: int
+
+
+def over_goal(budget: Budget, measured: Measured) -> float:
+    """Return the largest of what was measured over its goal, the upper end of the interval for time."""
+    parts = [budget.time_over_goal(measured.timing, surely=True)]
+    if budget.macs_ratio:
+        parts.append(measured.macs[1] / measured.macs[0] / budget.macs_ratio)
+    if budget.bytes_ratio:
+        parts.append(measured.sizes[1] / measured.sizes[0] / budget.bytes_ratio)
+    if budget.bytes:
+        parts.append(measured.sizes[1] / budget.bytes)
+    return max(parts)
+
+
+class Judge:
+    """Builds, saves, times, trains briefly and judges mixes; remembers what it found."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        self._bench, self._folder = bench, folder
+        self._damage = Damage(bench.network, bench.data)
+        self._first = bench.forecaster.of(Mix())
+        self._original = save(bench.network, folder / "original.wieldy")
+        self._found: dict[str, MixPoint] = {}
+        self._timed: list[Measured] = []
+        self.chosen: MixPoint | None = None
+        own = self.measured(Point(Mix(), self._first, 0.0))
+        self.original_ms, self.original_bytes = own.timing.original_ms, own.sizes[0]
+
+    def forecast(self, track: Track, point: Point) -> tuple[float, float, float]:
+        """Return milliseconds, bytes and multiply-accumulates of a point over the original's."""
+        at, first = point.forecast, self._first
+        return track.ratio(at.ms / first.ms), track.bytes * at.bytes / first.bytes, at.macs / first.macs
+
+    def corrected(self, track: Track, measured: Measured) -> Track:
+        """Return a track whose forecasts agree with what was measured."""
+        at, first = measured.point.forecast, self._first
+        seen = dict(track.seen) | {at.ms / first.ms: measured.timing.ratio.high}
+        sizes = measured.sizes[1] / measured.sizes[0] / (at.bytes / first.bytes)
+        return replace(track, seen=tuple(seen.items()), bytes=sizes)
+
+    def measured(self, point: Point, processes: int = PROCESSES) -> Measured:
+        """Save and time a point; nothing is trained, since time does not depend on what weights are."""
+        bench = self._bench
+        small = zeroed(thinned(bench.network, point.mix, bench.stats)[0], point.mix)
+        if point.mix.in_levels and bench.integer:
+            small = quantize_roughly(small, bench.integer)
+        formats = dict(small.formats) | smallest_formats(small) if point.mix.zeros else dict(small.formats)
+        path = save(small, self._folder / "mix.wieldy", formats=formats)
+        timing = measure(
+            Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,
+            processes=processes, ledger=bench.ledger,
+        )  # fmt: skip
+        macs = total_macs(bench.network.program), total_macs(small.program)
+        sizes = self._original.stat().st_size, path.stat().st_size
+        found = Measured(point, timing, macs, sizes, total_parameters(small.program))
+        self._timed.append(found)
+        return found
+
+    def judged(self, measured: Measured, track: str) -> MixPoint | None:
+        """Train a point briefly and say how it answers; None where it is not accepted."""
+        mix = measured.point.mix
+        key = mix.to_json()
+        if key not in self._found:
+            found = self._bench.ledger.remember("mix", mix.model_dump(), lambda: self._answers(mix))
+            if not found["accepted"]:
+                return None
+            self._found[key] = MixPoint(
+                mix=str(mix),
+                track=track,
+                timing=measured.timing,
+                forecast_ratio=measured.point.forecast.ms / self._first.ms,
+                macs=measured.macs[1],
+                bytes=measured.sizes[1],
+                parameters=measured.parameters,
+                damage=found["damage"],
+                score=found["score"],
+            )
+        return self._found[key]
+
+    def _answers(self, mix: Mix) -> dict[str, Any]:
+        """Train a mix briefly and say how it answers."""
+        bench = self._bench
+        small = bench.train(thinned(bench.network, mix, bench.stats)[0], mix)
+        if mix.in_levels and bench.integer:
+            small, _ = quantize(small, bench.data, bench.integer)
+        return {
+            "accepted": bench.accept is None or bool(bench.accept(small)),
+            "damage": self._damage.of(small),
+            "score": evaluate(small, bench.data.validate, bench.data),
+        }
+
+    def every(self) -> tuple[MixPoint, ...]:
+        """Return all points that were judged, by their milliseconds, the chosen one marked."""
+        points = sorted(self._found.values(), key=lambda of: -of.timing.ratio.value)
+        return tuple(point.model_copy(update={"chosen": point is self.chosen}) for point in points)
+
+    def nearest(self) -> str:
+        """Say that the budget is out of reach, and what comes nearest."""
+        budget = self._bench.budget
+        least = min(self._timed, key=lambda of: over_goal(budget, of))
+        return (
+            f"budget: {budget.goals()} cannot be met by any mix here. The nearest point is "
+            f"{least.timing.ratio.value:.3f} of the milliseconds ({least.timing.small_ms:.3f} ms), "
+            f"{least.macs[1] / least.macs[0]:.1%} of the multiply-accumulates and {least.sizes[1]:,} bytes, "
+            f"by {least.point.mix}. Ask for that, or for another tier."
+        )
