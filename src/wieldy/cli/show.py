@@ -127,6 +127,7 @@ def record_lines(record: RunRecord) -> list[str]:
         f"  {kind} {old.nonzeros:,} -> {new.nonzeros:,} ({new.nonzeros / old.nonzeros:.1%}), "
         f"bytes {old.bytes:,} -> {new.bytes:,}",
     ]
+    lines += [f"  by {point.mix}" for point in record.mixes if point.chosen]
     for name, timing in record.switches:
         lines.append(f"  by a switch alone, {name}: {timing.ratio} of the milliseconds")
     return [*lines, "is it still the same model?", *evidence_lines(record.evidence)]

@@ -5,7 +5,7 @@ measures a mix and corrects the forecast by it.
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost import total_macs
@@ -18,6 +18,7 @@ from wieldy.graph.removal import remove_units
 from wieldy.methods.factor.svd import rank_for_share
 from wieldy.plan.mix import BLOCK, Mix
 
+PROGRAMS = 64  # that are remembered: what differs only in zeros and ranks has the same one
 PLACE_BYTES = 1  # of where a stored weight stands; some take more, which the saved file tells
 
 
@@ -43,7 +44,7 @@ class Forecaster:
         self._coupling = couple(network.program)
         self._table = table
         self._layer_ms = cache(self._layer_ms_of)
-        self._thinner = cache(self._thinner_of)
+        self._thinner = lru_cache(PROGRAMS)(self._thinner_of)
 
     def of(self, mix: Mix) -> Forecast:
         """Return what a mix will cost."""

@@ -1,0 +1,160 @@
+"""The planner's mix beside each single method, on the embedded network at the same milliseconds.
+
+    python benchmarks/mix.py [--goal 0.35] [--seeds 3] [--tier T] [--only mix zeros] [--out DIR]
+
+Every row is a whole run: planned, trained for as many epochs as all others, saved, timed and judged on the
+test pictures. Where a single method cannot reach the goal, that is its row. With seed 0 the mix's trade-off
+curve is set against uniform pruning: the same share of every group of channels, by magnitude, trained
+briefly in the same way. A row is kept as soon as it is measured. Writes mix-TIER.json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from importance import commit
+
+import wieldy
+from wieldy.cli.terminal import Lines
+from wieldy.core.errors import BudgetError
+from wieldy.core.files import write_atomic
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Silent
+from wieldy.core.records import MixPoint, RunRecord
+from wieldy.flow.mixed import bench_of
+from wieldy.flow.shrink import shrink
+from wieldy.flow.state import RECORD, Planning, Recovery, Run, prepared
+from wieldy.graph.coupling import couple
+from wieldy.graph.network import GraphNetwork
+from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.plan.budget import Budget
+from wieldy.plan.greedy import Point
+from wieldy.plan.judge import Judge
+from wieldy.plan.mix import Mix
+from wieldy.plan.ranking import rank
+from wieldy.runtime.environment import environment
+from wieldy.runtime.session import usable_cores
+from wieldy.runtime.tier import check_tier, cpu_name, current_tier
+from wieldy.stats.collect import Stats
+from wieldy.train.fit import FitConfig
+from wieldy.zoo.data import fashion
+from wieldy.zoo.networks.residual import residual28
+
+SINGLES = {
+    "channels": Planning(kinds=("channels",), eight_bits=False),
+    "zeros": Planning(kinds=("zeros",), eight_bits=False),
+    "rank": Planning(kinds=("rank",), eight_bits=False),
+    "channels in eight bits": Planning(kinds=("channels",)),
+    "mix": Planning(),
+}
+UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
+EPOCHS, RATE = 10, 0.02
+PROCESSES = 3
+
+
+def main() -> None:
+    """Measure what is missing and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--goal", type=float, default=0.35)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tier", default=current_tier())
+    parser.add_argument("--only", nargs="+", default=list(SINGLES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    asked = parser.parse_args()
+    check_tier(asked.tier)
+    torch.set_num_threads(usable_cores())
+    path = prepared(asked.out) / f"mix-{asked.tier}.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {"rows": [], "uniform": []}
+    done = {(row["method"], row["seed"]) for row in kept["rows"]}
+    for seed in range(asked.seeds):
+        for name in asked.only:
+            if (name, seed) in done:
+                continue
+            kept["rows"].append(
+                {"method": name, "seed": seed} | one(SINGLES[name], asked.goal, asked.tier, seed)
+            )
+            print(json.dumps(kept["rows"][-1])[:400], flush=True)
+            keep(path, kept, asked.tier)
+    if not kept["uniform"]:
+        kept["uniform"] = [point.model_dump() for point in uniform(asked.goal, asked.tier)]
+        keep(path, kept, asked.tier)
+
+
+def keep(path: Path, kept: dict[str, Any], tier: str) -> None:
+    """Write what was measured so far."""
+    kept |= {"tier": tier, "environment": environment(usable_cores())}
+    write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
+
+
+def one(planning: Planning, goal: float, tier: str, seed: int) -> dict[str, Any]:
+    """Run the planner with some kinds of options and return what came of it."""
+    start = time.perf_counter()
+    facts: dict[str, Any] = {"goal": goal, "cpu": cpu_name(), "commit": commit(), "epochs": EPOCHS}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            shrink(
+                residual28(), fashion.embedded(), Budget(latency_ratio=goal), out=folder, planning=planning,
+                recovery=recovery(seed), seed=seed, tier=tier, progress=Lines(),
+            )  # fmt: skip
+        except BudgetError as error:
+            return facts | {"reached": False, "reason": str(error), "seconds": time.perf_counter() - start}
+        record = RunRecord.from_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
+    numbers = record.evidence[0].numbers
+    chosen = next(point for point in record.mixes if point.chosen)
+    return facts | {
+        "reached": record.timing.ratio.value <= goal,
+        "timing": record.timing.model_dump(),
+        "drop_points": numbers["drop_points"],
+        "mix": chosen.mix,
+        "curve": [point.model_dump() for point in record.mixes],
+        "bytes_ratio": record.package.bytes / record.original.bytes,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def recovery(seed: int) -> Recovery:
+    """Return how every row learns again."""
+    return Recovery(fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, seed=seed), augment=True)
+
+
+def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
+    """Return uniform pruning by magnitude at several shares, judged as the planner judges its mixes."""
+    data, network = fashion.embedded(), wieldy.trace(residual28(), torch.zeros(1, 1, 28, 28))
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(
+            folder=Path(folder), data=data, budget=Budget(latency_ratio=goal), method=MagnitudeConfig(),
+            recovery=recovery(0), seed=0, threads=usable_cores(), tier=tier, batch=1, title="", recipe={},
+            reproduce=(), ledger=Ledger(None), progress=Silent(),
+        )  # fmt: skip
+        bench = bench_of(run, network, Planning(kinds=()))
+        judge = Judge(bench, Path(folder))
+        for mix in shares_of(network):
+            point = Point(mix, bench.forecaster.of(mix), 0.0)
+            judge.judged(judge.measured(point, PROCESSES), "uniform")
+        return judge.every()
+
+
+def shares_of(network: GraphNetwork) -> list[Mix]:
+    """Return mixes that take the same share of every group, its smallest filters first."""
+    order: dict[str, list[int]] = {group.name: [] for group in couple(network.program).groups}
+    for name, unit in rank(network, Stats(), MagnitudeConfig()).order:
+        order[name].append(unit)
+    return [
+        Mix(
+            remove={
+                name: tuple(sorted(units[: int(np.floor(share * len(units)))]))
+                for name, units in order.items()
+                if int(np.floor(share * len(units)))
+            }
+        )
+        for share in UNIFORM
+    ]
+
+
+if __name__ == "__main__":
+    main()
