@@ -146,7 +146,7 @@ BROKEN: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "too few classes": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), ("below 2", "last layer")),
     "no output": (lambda: Around(lambda net, x: None), ("output None", "must be a tensor")),
     "no weights": (lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), ("no weights", "smaller")),
-    "no module": (lambda: good().state_dict(), ("must return a torch module", "OrderedDict")),
+    "no module": (lambda: good().state_dict(), ("must be or return a torch module", "OrderedDict")),
     "no file": (lambda: torch.load("/nowhere/weights.pt"), ("FileNotFoundError", "/nowhere/weights.pt")),
 }  # fmt: skip
 

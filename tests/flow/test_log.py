@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wieldy.core.progress import Task
-from wieldy.flow.log import Logged
+from wieldy.flow.log import NAME, PARTIAL, Logged
 
 
 class Heard:
@@ -36,12 +36,12 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_a_step_is_written_with_its_notes_and_passed_on(tmp_path: Path) -> None:
     heard = Heard()
-    log = Logged(tmp_path / "log", heard)
+    log = Logged(tmp_path, heard)
     with log.task("training", 3) as task:
         task.advance()
         task.advance(2, "epoch 1")
     log.say("done")
-    found = lines(tmp_path / "log")
+    found = lines(tmp_path / PARTIAL)
     assert [(one["event"], one.get("done")) for one in found] == [
         ("begin", 0), ("note", 3), ("end", 3), ("say", None),
     ]  # fmt: skip
@@ -52,14 +52,24 @@ def test_a_step_is_written_with_its_notes_and_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_says_why(tmp_path: Path) -> None:
-    log = Logged(tmp_path / "log", Heard())
+    log = Logged(tmp_path, Heard())
     with pytest.raises(KeyError), log.task("search", 1):
         raise KeyError("x")
-    assert lines(tmp_path / "log")[-1]["note"] == "KeyError: 'x'"
+    assert lines(tmp_path / PARTIAL)[-1]["note"] == "KeyError: 'x'"
 
 
 @pytest.mark.parametrize(("resumed", "count"), [(True, 2), (False, 1)])
 def test_only_a_resumed_run_goes_on_in_the_file(tmp_path: Path, resumed: bool, count: int) -> None:
-    Logged(tmp_path / "log", Heard()).say("first")
-    Logged(tmp_path / "log", Heard(), resumed=resumed).say("second")
-    assert len(lines(tmp_path / "log")) == count
+    Logged(tmp_path, Heard()).say("first")
+    Logged(tmp_path, Heard(), resumed=resumed).say("second")
+    assert len(lines(tmp_path / PARTIAL)) == count
+
+
+def test_an_earlier_log_stays_until_a_run_ends(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("earlier")
+    log = Logged(tmp_path, Heard())
+    log.say("first")
+    assert (tmp_path / NAME).read_text() == "earlier"
+    log.settle()
+    assert len(lines(tmp_path / NAME)) == 1
+    assert not (tmp_path / PARTIAL).exists()

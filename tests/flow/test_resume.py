@@ -169,7 +169,10 @@ def command(*words: object) -> list[str]:
 
 def begun(recipe: Path, out: Path, *, epochs: int) -> subprocess.Popen[str]:
     """Start a run and wait until so many epochs are noted."""
-    running = subprocess.Popen(command("run", recipe, "--out", out), stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command("run", recipe, "--out", out), stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` ignores it
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and running.poll() is None:
         if (out / PARTIAL).is_file() and (out / PARTIAL).read_text().count('"kind": "epoch"') >= epochs:

@@ -10,7 +10,7 @@ from typing import Any
 from wieldy.core.files import append_line
 from wieldy.core.progress import Progress, Task
 
-NAME = "log.jsonl"
+NAME, PARTIAL = "log.jsonl", "log.partial.jsonl"
 
 
 class Logged:
@@ -19,16 +19,23 @@ class Logged:
     A line holds `time` (seconds since 1970), `step`, `event` (begin, note, end or failed), `done` of `total`
     units, and a `note` where there is one.
 
+    As the ledger does, it writes into a file of its own; an earlier run's log stays until `settle`.
+
     Args:
-        path: of the file.
+        folder: of the run.
         progress: what everything is passed on to.
-        resumed: whether the run goes on in the file; else it begins with an empty one.
+        resumed: whether the run goes on in the file that it left; else it begins with an empty one.
     """
 
-    def __init__(self, path: Path, progress: Progress, *, resumed: bool = False) -> None:
-        self._path, self._progress = path, progress
+    def __init__(self, folder: Path, progress: Progress, *, resumed: bool = False) -> None:
+        self._path, self._progress = folder / PARTIAL, progress
         if not resumed:
-            path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+
+    def settle(self) -> None:
+        """End the log: from now on it is the folder's."""
+        if self._path.exists():
+            self._path.replace(self._path.with_name(NAME))
 
     @contextmanager
     def task(self, name: str, total: float) -> Iterator[Task]:

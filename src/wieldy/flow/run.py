@@ -15,7 +15,6 @@ from wieldy.core.optional import need
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
 from wieldy.flow.dry_run import Step, forecast
-from wieldy.flow.log import NAME as LOG
 from wieldy.flow.log import Logged
 from wieldy.flow.recipe import Recipe, asking, read_recipe
 from wieldy.flow.shrink import default_method, execute
@@ -203,13 +202,13 @@ def follow(
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
     with alone_in(prepared(out)):
-        run = run_of(
-            origin, data, out, ledger=opened_ledger(out, replay, resumed=resumed),
-            progress=Logged(out / LOG, progress or Silent(), resumed=resumed), normalisation=normalisation,
-        )  # fmt: skip
+        log = Logged(out, progress or Silent(), resumed=resumed)
+        ledger = opened_ledger(out, replay, resumed=resumed)
+        run = run_of(origin, data, out, ledger=ledger, progress=log, normalisation=normalisation)
         if run.recipe["tensorboard"]:
             run.watch = tensorboard(out / "tensorboard")
         if not resumed:
             run.ledger.note(BEGUN, {}, origin.model_dump())
         execute(run, model)
+        log.settle()
     return RunRecord.from_json((out / RECORD).read_text(encoding="utf-8"))

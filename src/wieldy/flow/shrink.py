@@ -17,7 +17,6 @@ from wieldy.core.files import write_atomic
 from wieldy.core.lock import alone_in
 from wieldy.core.progress import Progress, Silent
 from wieldy.flow.fingerprint import check_fingerprint
-from wieldy.flow.log import NAME as LOG
 from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
@@ -108,6 +107,7 @@ def shrink(
         quantize = IntegerConfig.fitting(tier)
     folder = prepared(Path(out))
     with alone_in(folder):
+        log = Logged(folder, progress or Silent(), resumed=resume)
         run = Run(
             folder=folder,
             data=data,
@@ -125,10 +125,12 @@ def shrink(
             recipe={},
             reproduce=(),
             ledger=opened_ledger(folder, replay, resumed=resume),
-            progress=Logged(folder / LOG, progress or Silent(), resumed=resume),
+            progress=log,
             watch=watch,
         )
-        return execute(run, model, example).folder / PACKAGE
+        execute(run, model, example)
+        log.settle()
+    return folder / PACKAGE
 
 
 def default_method(data: Data, seed: int) -> MethodConfig:
