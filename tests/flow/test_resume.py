@@ -85,7 +85,7 @@ def cut_after(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ledger, "_append", crashing)
 
 
-@pytest.mark.parametrize("entries", [0, 2, 4, 6])
+@pytest.mark.parametrize("entries", [2, 5])
 def test_wherever_it_was_cut_off_it_ends_in_the_same_bytes(
     data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:

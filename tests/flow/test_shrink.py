@@ -102,9 +102,9 @@ def test_a_mix_meets_its_budget_says_what_it_weighed_and_goes_on_after_a_crash(
 ) -> None:
     monkeypatch.setattr(mixed, "measured_costs", lambda *, threads, tier: table_of(tier, threads))
     monkeypatch.setattr(judge, "PROCESSES", 1)
-    monkeypatch.setattr(planner, "CURVE", 2)
+    monkeypatch.setattr(planner, "CURVE", 1)
     budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
-    settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300)
+    settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300, eight_bits=False)
     path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=QUICK, planning=settings)
     record = RunRecord.from_json((tmp_path / "record.json").read_text())
     assert record.verdict == "met"
