@@ -12,6 +12,15 @@ from wieldy.graph.trace import trace
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
 
+NET_FILE = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+"""  # a user's file, for recipes
+
 
 class Net(nn.Module):
     """Two convolutions with norms, a residual, and a linear layer, for 8x8 pictures."""

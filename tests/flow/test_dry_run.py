@@ -4,24 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import NET_FILE
 
 from wieldy.cli.main import run_verb
 
-NET = """
-import torch
-from torch import nn
-
-def make():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-"""
 RECIPE = "model: net.py:make\ndata: optical-digits\nbudget: {bytes: 9000, max_drop_points: 9}\n"
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "net.py").write_text(NET_FILE)
     (tmp_path / "wieldy.yaml").write_text(RECIPE)
     return tmp_path / "wieldy.yaml"
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import NET_FILE
 from torch import nn
 
 import wieldy
@@ -31,14 +32,6 @@ data: optical-digits
 budget: {bytes: 12000, max_drop_points: 90}
 method: {name: zeros, sparsity: 0.8}
 recovery: {fit: {epochs: 6}}
-"""
-NET = """
-import torch
-from torch import nn
-
-def make():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 """
 
 
@@ -73,8 +66,8 @@ def shrunk(data: wieldy.Data, out: Path, **more: Any) -> bytes:
     return wieldy.shrink(net(), data, budget, out=out, method=method, recovery=how, **more).read_bytes()
 
 
-def cut_after(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the ledger crash once it has so many entries."""
+def cut_off(data: wieldy.Data, out: Path, monkeypatch: pytest.MonkeyPatch, *, entries: int) -> None:
+    """Begin a run whose ledger crashes once it has so many entries."""
     append = Ledger._append
 
     def crashing(self: Ledger, kind: str, key: Any, value: Any) -> None:
@@ -82,17 +75,17 @@ def cut_after(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Cut
         append(self, kind, key, value)
 
-    monkeypatch.setattr(Ledger, "_append", crashing)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_append", crashing)
+        with pytest.raises(Cut):
+            shrunk(data, out)
 
 
 @pytest.mark.parametrize("entries", [2, 5])
 def test_wherever_it_was_cut_off_it_ends_in_the_same_bytes(
     data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        cut_after(entries, patch)
-        with pytest.raises(Cut):
-            shrunk(data, tmp_path / "run")
+    cut_off(data, tmp_path / "run", monkeypatch, entries=entries)
     resumed = shrunk(data, tmp_path / "run", resume=True)
     assert not (tmp_path / "run" / TRAINING).exists()
     assert not (tmp_path / "run" / PARTIAL).exists()
@@ -104,10 +97,7 @@ def test_wherever_it_was_cut_off_it_ends_in_the_same_bytes(
 def test_what_was_measured_and_trained_is_not_done_again(
     data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        cut_after(6, patch)
-        with pytest.raises(Cut):
-            shrunk(data, tmp_path)
+    cut_off(data, tmp_path, monkeypatch, entries=6)
     before = (tmp_path / PARTIAL).read_bytes()
     shrunk(data, tmp_path, resume=True)
     after = (tmp_path / NAME).read_bytes()
@@ -119,10 +109,7 @@ def test_what_was_measured_and_trained_is_not_done_again(
 def test_other_data_settings_and_networks_are_refused_by_name(
     data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        cut_after(3, patch)
-        with pytest.raises(Cut):
-            shrunk(data, tmp_path)
+    cut_off(data, tmp_path, monkeypatch, entries=3)
     fewer = wieldy.Data(data.train.take(np.arange(599)), data.validate, data.test)
     with pytest.raises(ConfigError, match="its data changed"):
         shrunk(fewer, tmp_path, resume=True)
@@ -135,10 +122,7 @@ def test_other_data_settings_and_networks_are_refused_by_name(
 def test_a_flipped_byte_in_the_ledger_is_named_by_its_line(
     data: wieldy.Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        cut_after(3, patch)
-        with pytest.raises(Cut):
-            shrunk(data, tmp_path)
+    cut_off(data, tmp_path, monkeypatch, entries=3)
     lines = bytearray((tmp_path / PARTIAL).read_bytes())
     lines[40] ^= 1
     (tmp_path / PARTIAL).write_bytes(lines)
@@ -158,7 +142,7 @@ def test_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "net.py").write_text(NET_FILE)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     return tmp_path / "recipe.yaml"
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny import NET_FILE
 
 from wieldy.core.errors import ConfigError, InternalError
 from wieldy.core.ledger import PARTIAL
@@ -82,14 +83,6 @@ def test_workers_that_are_lost_again_and_again_end_the_sweep(
         sweep(read_sweep(file), tmp_path / "out", backend="threading")  # type: ignore[arg-type]
 
 
-NET = """
-import torch
-from torch import nn
-
-def make():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-"""
 REAL = """
 model: net.py:make
 data: optical-digits
@@ -112,7 +105,7 @@ def workers_of(parent: int) -> list[int]:
 
 
 def test_a_killed_workers_points_go_on_and_nothing_that_ended_runs_again(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "net.py").write_text(NET_FILE)
     (tmp_path / "recipe.yaml").write_text(REAL)
     (tmp_path / "sweep.yaml").write_text("recipe: recipe.yaml\nseeds: [0, 1]\n")
     out, wieldy = tmp_path / "out", str(Path(sys.executable).with_name("wieldy"))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import wieldy
-from wieldy.core.data import Arrays, First, Metric
+from wieldy.core.data import Arrays, Metric
 from wieldy.core.errors import ConfigError
+from wieldy.core.first import First
 from wieldy.core.ledger import Ledger
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork

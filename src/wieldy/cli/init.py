@@ -39,7 +39,9 @@ def init(
     offer = offer_of(file)
     model = model or chosen("model", offer.models, f"{file} defines no torch module and no function for one")
     others = tuple(name for name in offer.data if name != model)
-    data = data or chosen("data", others, f"{file} defines no data; see docs/data.md, or name a built-in set")
+    data = data or chosen(
+        "data", others, f"{file} defines no data; see docs/recipes.md or name a built-in set"
+    )
     text, facts = commented(file, model, data, out, weights=weights)
     write_atomic(out, text.encode())
     if json:

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from wieldy.core import lock
-from wieldy.core.data import Data, count, each, part
+from wieldy.core.data import Data, each
 from wieldy.core.errors import ConfigError
+from wieldy.core.first import first_inputs
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork, need_traced
@@ -146,11 +147,4 @@ def quantize_roughly(network: GraphNetwork, config: IntegerConfig) -> GraphNetwo
 
 def first_examples(data: Data, examples: int = EXAMPLES) -> list[Inputs]:
     """Return batches of the first training examples, of which statistics are taken."""
-    batches: list[Inputs] = []
-    left = examples
-    for x, _ in data.train.batches(BATCH):
-        batches.append(each(part(x, slice(left))))
-        left -= count(batches[-1])
-        if left <= 0:
-            break
-    return batches
+    return [each(inputs) for inputs in first_inputs(data.train, examples, BATCH)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -152,43 +151,6 @@ class Arrays:
     def take(self, index: NDArray[np.intp]) -> "Arrays":
         """Return the examples at `index`."""
         return Arrays(part(self.inputs, index), part(self.targets, index), self.are_labels)
-
-
-@dataclass(frozen=True)
-class First:
-    """The first batches of a set, in whatever order it is read.
-
-    Args:
-        whole: the set.
-        examples: how many, at least; batches are not cut.
-    """
-
-    whole: Split
-    examples: int
-
-    @property
-    def size(self) -> int:
-        """How many examples there are."""
-        return min(self.examples, self.whole.size)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-        return self.whole.shape
-
-    @property
-    def labels(self) -> int:
-        """One more than the largest label of the whole set."""
-        return self.whole.labels
-
-    def steps(self, batch_size: int) -> int:
-        """Return how many batches `batches(batch_size)` yields."""
-        whole = self.whole.steps(batch_size)
-        return min(whole, -(-whole * self.size // self.whole.size))
-
-    def batches(self, batch_size: int, order: np.random.Generator | None = None) -> Iterator[Batch]:
-        """Yield that many batches of the set."""
-        yield from islice(self.whole.batches(batch_size, order), self.steps(batch_size))
 
 
 class Stream:

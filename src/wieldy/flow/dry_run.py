@@ -1,18 +1,17 @@
 """What a run would do and for how long, told by timing one of each of its pieces here."""
 
 import copy
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from torch import nn
 
-from wieldy.core.data import Data, First
+from wieldy.core.data import Data
+from wieldy.core.first import First
 from wieldy.flow.shrink import check_data, check_settings, first_input, timing_batch
 from wieldy.flow.state import Run
-from wieldy.flow.training import trained
+from wieldy.flow.training import rehearsal, trained
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -22,7 +21,6 @@ from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
 from wieldy.plan.sensitivity import CHANNELS, SHARES, ZEROS
 from wieldy.runtime.tier import has_bf16
 from wieldy.runtime.timing import PROCESSES
-from wieldy.stats.modes import evaluating
 from wieldy.train.fit import evaluate
 
 BATCHES = 3  # that are trained to tell how long all take
@@ -61,31 +59,30 @@ def forecast(run: Run, model: nn.Module) -> tuple[str, tuple[Step, ...]]:
     check_settings(run)
     network = trace(model, first_input(run.data))
     check_data(network, run.data)
-    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
-        pieces = _pieces(replace(run, folder=Path(folder), brief=True), network)
-    program, data = network.program, run.data
-    facts = (
-        f"{type(model).__name__}: {total_parameters(program):,} parameters, {total_macs(program):,} multiply-"
-        f"accumulates; {data.train.size:,} training, {data.validate.size:,} validation and "
-        f"{data.test.size:,} test examples; {run.budget.goals()}, {run.budget.max_drop_points:g} points"
+    goals = f"{run.budget.goals()}, {run.budget.max_drop_points:g} points"
+    return f"{facts_of(model, network, run.data)}; {goals}", _steps(run, network, _pieces(run, network))
+
+
+def facts_of(model: nn.Module, network: GraphNetwork, data: Data) -> str:
+    """Return in words how large a model is, and how many examples there are."""
+    program = network.program
+    return (
+        f"{type(model).__name__}: {total_parameters(program):,} parameters, {total_macs(program):,} "
+        f"multiply-accumulates; {data.train.size:,} training, {data.validate.size:,} validation and "
+        f"{data.test.size:,} test examples"
     )
-    return facts, _steps(run, network, pieces)
 
 
 def _pieces(run: Run, network: GraphNetwork) -> Pieces:
     """Time one process, some batches of training and one judgement."""
     process = _seconds(lambda: timing_batch(run, network))
     batch_size = run.recovery.fit.batch_size
-    few = First(run.data.train, BATCHES * batch_size)
-    data = Data(few, First(run.data.validate, 1), run.data.test, metric=run.data.metric)
-    how = run.recovery.model_copy(
-        update={"fit": run.recovery.fit.model_copy(update={"epochs": 1}), "early_stop": None}
-    )
-    brief = replace(run, data=data, recovery=how)
-    batch = _seconds(lambda: trained(brief, network, copy.deepcopy(network), {})) / few.steps(batch_size)
-    with evaluating(network):
-        judging = _seconds(lambda: evaluate(network, run.data.validate, run.data))
-    return Pieces(process, batch, judging)
+    brief = rehearsal(run, BATCHES * batch_size)
+    judged = First(run.data.validate, 1)
+    brief.data = Data(brief.data.train, judged, run.data.test, metric=run.data.metric)
+    training = _seconds(lambda: trained(brief, network, copy.deepcopy(network), {}))
+    judging = _seconds(lambda: evaluate(network, run.data.validate, run.data))
+    return Pieces(process, training / brief.data.train.steps(batch_size), judging)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -10,9 +10,9 @@ from torch import nn
 
 from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError
+from wieldy.flow.dry_run import facts_of
 from wieldy.flow.shrink import check_data, first_input
 from wieldy.flow.sources import BUILT_IN, imported_as_script, load_data, load_model
-from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.trace import trace
 
 TEMPLATE = """\
@@ -120,17 +120,11 @@ def commented(file: Path, model: str, data: str, out: Path, *, weights: str | No
     found, examples = load_model(spec, folder, state), load_data(source, folder)
     network = trace(found, first_input(examples))
     check_data(network, examples)
-    program = network.program
-    facts = (
-        f"{type(found).__name__}: {total_parameters(program):,} parameters, {total_macs(program):,} "
-        f"multiply-accumulates; {examples.train.size:,} training, {examples.validate.size:,} validation and "
-        f"{examples.test.size:,} test examples"
-    )
     text = TEMPLATE.format(
         file=out.name, model=spec, data=source, metric=examples.metric.name, built_in=", ".join(BUILT_IN),
         weights=f"\nweights: {state}" if state else "",
     )  # fmt: skip
-    return text, facts
+    return text, facts_of(found, network, examples)
 
 
 def _relative(path: Path, folder: Path) -> str:

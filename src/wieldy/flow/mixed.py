@@ -1,18 +1,14 @@
 """A run whose planner mixes methods: what it may do, how it rehearses, and what becomes of its choice."""
 
-from dataclasses import replace
 from functools import partial
 
 from wieldy.compress.apply import account
 from wieldy.compress.quantize import first_examples
 from wieldy.compress.storage import smallest_formats
-from wieldy.core.data import Data, First
-from wieldy.core.ledger import Ledger
-from wieldy.core.progress import Silent
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Planning, Reduced, Run
-from wieldy.flow.training import trained
+from wieldy.flow.training import rehearsal, trained
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.removal import remove_units
@@ -31,7 +27,6 @@ from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.mask import Mask
 
-BRIEF_EPOCHS = 1
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
 
 
@@ -87,15 +82,7 @@ def rehearsed(
     run: Run, planning: Planning, network: GraphNetwork, small: GraphNetwork, mix: Mix
 ) -> GraphNetwork:
     """Train a thinned network for one epoch of a few examples; its zeros come at once."""
-    whole = run.data
-    few = First(whole.train, planning.examples)
-    data = Data(few, whole.validate, whole.test, metric=whole.metric, classes=whole.classes)
-    how = run.recovery.model_copy(
-        update={"fit": run.recovery.fit.model_copy(update={"epochs": BRIEF_EPOCHS}), "early_stop": None}
-    )
-    brief = replace(
-        run, data=data, recovery=how, ledger=Ledger(None), progress=Silent(), watch=None, brief=True
-    )
+    brief = rehearsal(run, planning.examples)
     hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
 

@@ -3,10 +3,15 @@
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wieldy.compress.apply import apply_plan
+from wieldy.core.data import Data
+from wieldy.core.first import First
+from wieldy.core.ledger import Ledger
+from wieldy.core.progress import Silent
 from wieldy.core.records import Plan
 from wieldy.flow.state import Run
 from wieldy.graph.network import GraphNetwork
@@ -108,6 +113,18 @@ def trained(
         small, run.data, *hooks, config=how.fit.model_copy(update=needs), augment=views,
         ledger=run.ledger, progress=run.progress, checkpoints=run.checkpoints,
     )  # fmt: skip
+
+
+def rehearsal(run: Run, examples: int) -> Run:
+    """Return a run whose trainings take one epoch of a few examples, and leave no trace."""
+    whole = run.data
+    few = First(whole.train, examples)
+    data = Data(few, whole.validate, whole.test, metric=whole.metric, classes=whole.classes)
+    fit_config = run.recovery.fit.model_copy(update={"epochs": 1})
+    how = run.recovery.model_copy(update={"fit": fit_config, "early_stop": None})
+    return replace(
+        run, data=data, recovery=how, ledger=Ledger(None), progress=Silent(), watch=None, brief=True
+    )
 
 
 def distillation(

@@ -79,13 +79,27 @@ class Budget(Frozen):
             macs, sizes: multiply-accumulates and bytes of (original, package).
             surely: whether the upper end of the interval, too, must meet a goal of time.
         """
+        limits = self._limits(timing, macs, sizes, surely=surely)
+        return all(value <= limit for limit, value in limits)
+
+    def over(self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int]) -> float:
+        """Return the largest of what was measured over its goal, for time at the upper end of its interval.
+
+        Arguments are those of `reached`.
+        """
+        return max(value / limit for limit, value in self._limits(timing, macs, sizes, surely=True))
+
+    def _limits(
+        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], *, surely: bool
+    ) -> list[tuple[float, float]]:
+        """Return each goal but the metric's with what was measured of it."""
         limits = (
             (1, self.time_over_goal(timing, surely=surely)),
             (self.macs_ratio, macs[1] / macs[0]),
             (self.bytes_ratio, sizes[1] / sizes[0]),
             (self.bytes, sizes[1]),
         )
-        return all(limit is None or value <= limit for limit, value in limits)
+        return [(limit, value) for limit, value in limits if limit is not None]
 
     def time_over_goal(self, timing: Timing, *, surely: bool = False) -> float:
         """Return the time over what is asked of it, or 0 where nothing is.

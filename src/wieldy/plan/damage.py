@@ -4,13 +4,12 @@ Of class logits it is the mean over examples of KL(softmax(original) || softmax(
 mean square of the difference over that of the original's. Either needs no labels and is 0 for the original.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from wieldy.core import lock
-from wieldy.core.data import Data, count, part
+from wieldy.core.data import Data
+from wieldy.core.first import first_inputs
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.stats.modes import evaluating
@@ -33,7 +32,7 @@ class Damage:
 
     def __init__(self, network: GraphNetwork, data: Data, examples: int = EXAMPLES) -> None:
         self._labels = data.metric.labels
-        self._inputs = list(_first(data, examples))
+        self._inputs = [tensors(inputs) for inputs in first_inputs(data.validate, examples, BATCH)]
         with lock.working():
             self._wanted = [_answers(network, inputs) for inputs in self._inputs]
 
@@ -54,15 +53,6 @@ class Damage:
         if self._labels and wanted.ndim == 2:
             return float(divergence(found, wanted, 1.0))
         return float(distance(found, wanted))
-
-
-def _first(data: Data, examples: int) -> Iterator[tuple[Tensor, ...]]:
-    left = examples
-    for x, _ in data.validate.batches(BATCH):
-        yield tensors(part(x, slice(left)))
-        left -= count(x)
-        if left <= 0:
-            return
 
 
 @torch.no_grad()

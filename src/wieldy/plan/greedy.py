@@ -6,13 +6,14 @@ the goals is what counts: sum over goals of forecast / limit.
 """
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wieldy.plan.forecast import Forecast, Forecaster
 from wieldy.plan.mix import Kind, Mix
 from wieldy.plan.sensitivity import Option
 
+NOTHING = Mix()
 Rates = Mapping[Kind, float]
 Need = Callable[[Forecast], float]  # what is asked of a forecast, the less the better
 
@@ -27,7 +28,7 @@ class Point:
 
 
 def descent(
-    options: Sequence[Option], forecaster: Forecaster, need: Need, rates: Rates, start: Mix | None = None
+    options: Sequence[Option], forecaster: Forecaster, need: Need, rates: Rates, start: Mix = NOTHING
 ) -> list[Point]:
     """Return every mix on the way from doing nothing to where nothing more is saved.
 
@@ -41,8 +42,7 @@ def descent(
     Cost: some forecasts for each step, of which there are at most as many as levels.
     """
     chosen: dict[int, int] = {}
-    mix = start or Mix()
-    points = [Point(mix, forecaster.of(mix), 0.0)]
+    points = [Point(start, forecaster.of(start), 0.0)]
     heap = [(0.0, index, -1) for index in range(len(options))]  # price, option, step at which it was asked
     while heap:
         _, index, asked = heapq.heappop(heap)
@@ -68,7 +68,7 @@ def _cheapest(
     forecaster: Forecaster,
     need: Need,
     rates: Rates,
-    start: Mix | None,
+    start: Mix,
 ) -> tuple[float, int, Point] | None:
     """Return the best of an option's harsher levels: price, level and where it leads; None if none saves."""
     option, before = options[index], chosen.get(index, -1)
@@ -93,14 +93,9 @@ def _excludes(one: Option, other: Option) -> bool:
     return one.name == other.name and {one.kind, other.kind} == {"rank", "zeros"}
 
 
-def joined(options: Sequence[Option], chosen: Mapping[int, int], start: Mix | None = None) -> Mix:
+def joined(options: Sequence[Option], chosen: Mapping[int, int], start: Mix = NOTHING) -> Mix:
     """Return the mix of several options at their levels."""
-    parts = [*_of(start), *(options[index].levels[level] for index, level in chosen.items())]
+    parts = [start, *(options[index].levels[level] for index, level in chosen.items())]
     fields = ("remove", "ranks", "zeros")
     merged = {name: {key: of for mix in parts for key, of in getattr(mix, name).items()} for name in fields}
     return Mix(**merged, in_levels=any(mix.in_levels for mix in parts))
-
-
-def _of(start: Mix | None) -> Iterator[Mix]:
-    if start is not None:
-        yield start

@@ -101,17 +101,9 @@ class Measured:
     sizes: tuple[int, int]
     parameters: int
 
-
-def over_goal(budget: Budget, measured: Measured) -> float:
-    """Return the largest of what was measured over its goal, the upper end of the interval for time."""
-    parts = [budget.time_over_goal(measured.timing, surely=True)]
-    if budget.macs_ratio:
-        parts.append(measured.macs[1] / measured.macs[0] / budget.macs_ratio)
-    if budget.bytes_ratio:
-        parts.append(measured.sizes[1] / measured.sizes[0] / budget.bytes_ratio)
-    if budget.bytes:
-        parts.append(measured.sizes[1] / budget.bytes)
-    return max(parts)
+    def over(self, budget: Budget) -> float:
+        """Return the largest of what was measured over its goal."""
+        return budget.over(self.timing, self.macs, self.sizes)
 
 
 class Judge:
@@ -199,7 +191,7 @@ class Judge:
     def nearest(self) -> str:
         """Say that the budget is out of reach, and what comes nearest."""
         budget = self._bench.budget
-        least = min(self._timed, key=lambda of: over_goal(budget, of))
+        least = min(self._timed, key=lambda of: of.over(budget))
         return (
             f"budget: {budget.goals()} cannot be met by any mix here. The nearest point is "
             f"{least.timing.ratio.value:.3f} of the milliseconds ({least.timing.small_ms:.3f} ms), "

@@ -19,7 +19,7 @@ from wieldy.core.records import MixPoint
 from wieldy.plan.budget import Budget
 from wieldy.plan.forecast import Forecast
 from wieldy.plan.greedy import Rates, descent
-from wieldy.plan.judge import Bench, Judge, Measured, Track, over_goal
+from wieldy.plan.judge import Bench, Judge, Measured, Track
 from wieldy.plan.mix import KINDS, Kind, Mix
 
 TRIES = 4  # of mixes that are timed on the way to a goal
@@ -36,7 +36,6 @@ class Planned:
 
     mix: Mix
     points: tuple[MixPoint, ...]
-    rates: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind]) -> Planned:
     best = min(finalists, key=lambda finalist: finalist.point.damage)
     judge.chosen = best.point
     _curve(bench, best, judge)
-    return Planned(best.measured.point.mix, judge.every(), {str(kind): rate for kind, rate in rates.items()})
+    return Planned(best.measured.point.mix, judge.every())
 
 
 def _rate(track: Track, judge: Judge, finalist: Finalist | None) -> float:
@@ -135,7 +134,7 @@ def _to_goal(bench: Bench, track: Track, judge: Judge) -> Finalist | None:
             break
         measured = judge.measured(track.points[index])
         track = judge.corrected(track, measured)
-        over = over_goal(bench.budget, measured)
+        over = measured.over(bench.budget)
         if over > 1:
             misses = index
             continue

@@ -78,14 +78,14 @@ class Checkpoint:
         if self.path is None or not self.path.is_file():
             return 0
         state, epochs = _read(self.path)
-        self._network.load_state_dict(_under(state, NETWORK))
+        self._network.load_state_dict(under(state, NETWORK))
         values: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under(state, OPTIMIZER).items():
+        for name, value in under(state, OPTIMIZER).items():
             index, _, of = name.partition(".")
             values.setdefault(int(index), {})[of] = value
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": values})
         for place, hook in enumerate(self._hooks):
-            hook.restore(_under(state, _of(place)))
+            hook.restore(under(state, _of(place)))
         torch.set_rng_state(state[RANDOM])
         return epochs
 
@@ -94,7 +94,8 @@ def _of(index: int) -> str:
     return f"hook.{index}."
 
 
-def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the values whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

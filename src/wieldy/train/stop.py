@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import Hook
+from wieldy.train.checkpoint import under
 
 BEST, WAITED = "best", "waited"
 
@@ -76,7 +77,4 @@ class EarlyStop(Hook):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take them back."""
         self._best, self._waited = float(state[BEST]), int(state[WAITED])
-        prefix = f"{BEST}."
-        self._weights = {
-            name.removeprefix(prefix): of for name, of in state.items() if name.startswith(prefix)
-        }
+        self._weights = under(state, f"{BEST}.")
