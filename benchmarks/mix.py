@@ -26,6 +26,7 @@ from wieldy.core.files import write_atomic
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Silent
 from wieldy.core.records import MixPoint, RunRecord
+from wieldy.flow.log import NAME as LOG
 from wieldy.flow.mixed import bench_of
 from wieldy.flow.shrink import shrink
 from wieldy.flow.state import RECORD, Planning, Recovery, Run, prepared
@@ -34,7 +35,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.plan.budget import Budget
 from wieldy.plan.greedy import Point
-from wieldy.plan.judge import Judge
+from wieldy.plan.judge import Judge, Track
 from wieldy.plan.mix import Mix
 from wieldy.plan.ranking import rank
 from wieldy.runtime.environment import environment
@@ -54,7 +55,6 @@ SINGLES = {
 }
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
 EPOCHS, RATE = 10, 0.02
-PROCESSES = 3
 
 
 def main() -> None:
@@ -104,6 +104,7 @@ def one(planning: Planning, goal: float, tier: str, seed: int) -> dict[str, Any]
         except BudgetError as error:
             return facts | {"reached": False, "reason": str(error), "seconds": time.perf_counter() - start}
         record = RunRecord.from_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
+        facts |= {"search_s": searching_s(Path(folder))}
     numbers = record.evidence[0].numbers
     chosen = next(point for point in record.mixes if point.chosen)
     return facts | {
@@ -117,9 +118,18 @@ def one(planning: Planning, goal: float, tier: str, seed: int) -> dict[str, Any]
     }
 
 
+def searching_s(folder: Path) -> float:
+    """Return how long a run took, by its log, from its beginning to its choice of a mix."""
+    lines = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
+    chosen = next(line for line in lines if line.get("note", "").startswith("chosen: "))
+    return float(chosen["time"] - lines[0]["time"])
+
+
 def recovery(seed: int) -> Recovery:
     """Return how every row learns again."""
-    return Recovery(fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, seed=seed), augment=True)
+    return Recovery(
+        fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, precision="bf16", seed=seed), augment=True
+    )
 
 
 def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
@@ -135,7 +145,7 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
         judge = Judge(bench, Path(folder))
         for mix in shares_of(network):
             point = Point(mix, bench.forecaster.of(mix), 0.0)
-            judge.judged(judge.measured(point, PROCESSES), "uniform")
+            judge.judged(judge.measured(Track("uniform", ()), point), "uniform")
         return judge.every()
 
 

@@ -22,6 +22,7 @@ from measured import (
     soak,
     table,
 )
+from measured_runs import kills, mix, mobilenet, ranks
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -120,6 +121,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "costs": costs,
     "soak": soak,
     "int8": int8,
+    "mix": mix,
+    "mobilenet": mobilenet,
+    "kills": kills,
+    "ranks": ranks,
     "exit-codes": exit_codes,
 }
 

@@ -59,7 +59,7 @@ def any_network() -> str:
         measured = json.loads(path.read_text(encoding="utf-8"))
         machine = measured["environment"]
         rows = [_any_row(name, row) for name, row in measured["networks"].items()]
-        head = f"### {machine['cpu']}, {machine['tier']}, {_plural(machine['threads'], 'thread')}\n"
+        head = f"### {machine['cpu']}, {machine['tier']}, {plural(machine['threads'], 'thread')}\n"
         parts += [head, table(ANY_HEADER, rows)]
     return "\n".join(parts) or "not measured yet\n"
 
@@ -90,7 +90,7 @@ def _any_step(step: dict[str, Any], text: Callable[[], str]) -> str:
 
 def claims() -> str:
     """Every claim, with the newest measured result where there is one."""
-    measured = (_result("claims.json") or {"systems": {}})["systems"]
+    measured = (result_of("claims.json") or {"systems": {}})["systems"]
     rows = []
     for system, (text, _) in SYSTEMS.items():
         if system not in measured:
@@ -116,11 +116,11 @@ def importance() -> str:
             cells = [
                 f"`{name}`",
                 str(len(of_method)),
-                _spread([row["ratio"]["value"] for row in of_method], 3),
+                spread([row["ratio"]["value"] for row in of_method], 3),
             ]
             for key, factor in (("parameters_ratio", 100), ("before_recovery", 100), ("after_recovery", 100)):
-                cells.append(_spread([factor * row[key] for row in of_method], 1))
-            rows.append([*cells, _spread([row["drop_points"] for row in of_method], 2)])
+                cells.append(spread([factor * row[key] for row in of_method], 1))
+            rows.append([*cells, spread([row["drop_points"] for row in of_method], 2)])
         header = [
             "method",
             "seeds",
@@ -140,7 +140,7 @@ def prune() -> str:
     parts = []
     for path in sorted(RESULTS.glob("prune-*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        threads = _plural(int(result["environment"]["threads"]), "thread")
+        threads = plural(int(result["environment"]["threads"]), "thread")
         cpus = ", ".join(dict.fromkeys(row["cpu"] for row in result["rows"]))
         parts.append(
             f"### {result['tier']}, {threads}, {result['seconds'] / 60:.0f} minutes in all, on {cpus}\n"
@@ -159,13 +159,13 @@ def _prune_table(rows: list[dict[str, Any]], subject: str) -> str:
     columns = {f"{goal} %": "share", "bytes %": "bytes_ratio"}  # the same where bytes are the goal
     for name in dict.fromkeys(row["method"] for row in rows):
         found = [row for row in rows if row["method"] == name]
-        cells = [_spread([100 * row[key] for row in found], 1) for key in columns.values()]
+        cells = [spread([100 * row[key] for row in found], 1) for key in columns.values()]
         over = [row["drop_points"] - of_peer[row["seed"]] for row in found if row["seed"] in of_peer]
         missed = sum(not row["reached"] for row in found)
-        note = f"goal missed with {_plural(missed, 'seed')}" if missed else ""
+        note = f"goal missed with {plural(missed, 'seed')}" if missed else ""
         lines.append((mean(row["drop_points"] for row in found), [
-            name, str(len(found)), *cells, _spread([row["drop_points"] for row in found], 2),
-            _spread(over, 2), note,
+            name, str(len(found)), *cells, spread([row["drop_points"] for row in found], 2),
+            spread(over, 2), note,
         ]))  # fmt: skip
     header = ["method", "seeds", *columns, "points lost", f"minus those of {peer}", ""]
     head = f"**{subject}**: equal {goal}, {rows[0]['epochs']} epochs each, least lost first\n\n"
@@ -182,7 +182,7 @@ def _better_magnitude(rows: list[dict[str, Any]]) -> tuple[str, dict[int, float]
     return min(measured, key=lambda way: mean(way[1].values()), default=ways[0])
 
 
-def _spread(values: list[float], digits: int) -> str:
+def spread(values: list[float], digits: int) -> str:
     """Return a mean, and between what the values lie where there are several."""
     if not values:
         return ""
@@ -237,7 +237,7 @@ def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
     return [
         [
             row["net"], f"`{row['format']}`",
-            f"batch {row['batch']}, {_plural(row['threads'], 'thread')}"
+            f"batch {row['batch']}, {plural(row['threads'], 'thread')}"
             + (", one threshold" if row["scope"] == "network" else ""),
             f"{row['speedup']:.2f} [{row['speedup_low']:.2f}, {row['speedup_high']:.2f}]",
             *(f"{row[key]:.2f}" if row[key] else "" for key in ("ours_ms", "fp32_ms", "int8_ms", "bf16_ms")),
@@ -248,7 +248,8 @@ def _engine(rows: list[dict[str, Any]]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _plural(count: int, name: str) -> str:
+def plural(count: int, name: str) -> str:
+    """Return a number of things in words."""
     return f"{count} {name}" + "s" * (count != 1)
 
 
@@ -366,12 +367,12 @@ def _ratio(timing: dict[str, Any] | None) -> str:
 
 def large_surgery() -> str:
     """What surgery on a network of full size takes."""
-    result = _result("large_surgery.json")
+    result = result_of("large_surgery.json")
     if result is None:
         return "not measured yet\n"
     machine, error = result["environment"], result["relative_error"]
     row = [
-        result["net"], f"{machine['cpu']}, {_plural(int(machine['threads']), 'thread')}",
+        result["net"], f"{machine['cpu']}, {plural(int(machine['threads']), 'thread')}",
         f"{result['layers']}, of which {result['stepwise']} stepwise", f"{result['zeros']:.1%}",
         str(result["examples"]), f"{result['seconds'] / 60:.1f}", f"{result['peak_gib']:.1f}",
         f"{error['median']:.2g}, at most {error['largest']:.2g}",
@@ -398,6 +399,7 @@ def soak() -> str:
     return table(head, rows)
 
 
-def _result(name: str) -> dict[str, Any] | None:
+def result_of(name: str) -> dict[str, Any] | None:
+    """Return what a benchmark wrote, if it ran."""
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -44,7 +44,7 @@ def one_process() -> Iterator[None]:
     """Figures of one process instead of six: what is tested here does not depend on how sure they are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(measure.__kwdefaults__, "processes", 1)
-        patch.setattr(reduce, "measured_costs", lambda *, threads, tier: table_of(tier, threads))
+        patch.setattr(reduce, "agreed_costs", lambda *, threads, tier: table_of(tier, threads))
         yield
 
 

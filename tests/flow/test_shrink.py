@@ -100,7 +100,7 @@ def test_channels_that_go_in_rounds_leave_what_was_planned_and_train_as_many_epo
 def test_a_mix_meets_its_budget_says_what_it_weighed_and_goes_on_after_a_crash(
     tmp_path: Path, trained: nn.Module, data: wieldy.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mixed, "measured_costs", lambda *, threads, tier: table_of(tier, threads))
+    monkeypatch.setattr(mixed, "agreed_costs", lambda *, threads, tier: table_of(tier, threads))
     monkeypatch.setattr(judge, "PROCESSES", 1)
     monkeypatch.setattr(planner, "CURVE", 1)
     budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)

@@ -75,13 +75,19 @@ def pausing(out: Path, shown: Live | Lines) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if (out / PARTIAL).is_file():
+        from wieldy.train.ranks import Ranks
+
+        if (out / PARTIAL).is_file() and Ranks().first:
             print(f"paused while {shown.step}; go on with: wieldy resume {out}", file=sys.stderr)
         raise
 
 
 def finish(record: RunRecord, out: Path, *, as_json: bool) -> int:
-    """Print a run's result and return its exit code."""
+    """Print a run's result and return its exit code; of several processes the first does."""
+    from wieldy.train.ranks import Ranks
+
+    if not Ranks().first:
+        return EXIT_MET
     if as_json:
         show.as_json(show.summary(record, str(out)))
     else:

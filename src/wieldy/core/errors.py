@@ -19,6 +19,7 @@
     │   └── KernelError             a compiled kernel that is missing or cannot run here
     ├── VerdictError            1   a goal was not met
     │   └── BudgetError             no plan reaches the budget
+    ├── RankError               2   another process of a training is gone
     ├── StorageError            2   a file could not be written; the old one is intact
     └── InternalError           3   our own fault
 
@@ -114,6 +115,12 @@ class VerdictError(WieldyError):
 
 class BudgetError(VerdictError):
     """No plan that was measured reaches the budget."""
+
+
+class RankError(WieldyError):
+    """Of several processes that train together, one is gone."""
+
+    exit_code = EXIT_INPUT
 
 
 class StorageError(WieldyError):

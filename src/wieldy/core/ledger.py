@@ -46,6 +46,10 @@ class Ledger:
         elif self.path and self.path.exists():
             self._read(self.path)
 
+    def holds(self, kind: str, key: Any) -> bool:
+        """Return whether a value is stored under (kind, key)."""
+        return digest.of_value([kind, key]) in self._entries
+
     def remember(self, kind: str, key: Any, compute: Callable[[], Any]) -> Any:
         """Return the value stored under (kind, key), or compute, store and return it."""
         name = digest.of_value([kind, key])

@@ -31,10 +31,14 @@ def working() -> Iterator[None]:
 
 
 @contextmanager
-def measuring() -> Iterator[None]:
-    """Measure while no other worker of ours trains or measures."""
-    with _held(exclusive=True):
-        yield
+def measuring() -> Iterator[tuple[int, ...]]:
+    """Measure while no other worker of ours trains or measures.
+
+    Yields the files that hold the lock: a process that inherits them holds it too, and so goes on being alone
+    should this one be killed.
+    """
+    with _held(exclusive=True) as files:
+        yield files
 
 
 @contextmanager
@@ -60,15 +64,12 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(*, exclusive: bool) -> Iterator[None]:
+def _held(*, exclusive: bool) -> Iterator[tuple[int, ...]]:
     held: list[bool] = _here.__dict__.setdefault("held", [])
     if held and (exclusive or held[-1]):
         raise InternalError("lock: measuring must neither contain other work nor lie within it.")
-    if sys.platform == "win32":
-        yield
-        return
-    if held:
-        yield
+    if sys.platform == "win32" or held:
+        yield ()
         return
     how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     with _open("wieldy-gate.lock") as gate, _open("wieldy-measure.lock") as file:
@@ -78,7 +79,7 @@ def _held(*, exclusive: bool) -> Iterator[None]:
             fcntl.flock(gate, fcntl.LOCK_UN)
         held.append(exclusive)
         try:
-            yield  # closing the files gives the locks back
+            yield gate.fileno(), file.fileno()  # closing the files gives the locks back
         finally:
             held.pop()
 

@@ -182,7 +182,7 @@ class MixPoint(Frozen):
     mix: str  # in words
     track: str  # which kinds were allowed
     timing: Timing  # original against the mix
-    forecast_ratio: float  # what the cost table alone said of its layers
+    forecast_ratio: float  # what was forecast before it was timed
     macs: int
     bytes: int
     parameters: int

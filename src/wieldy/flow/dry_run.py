@@ -3,12 +3,13 @@
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from wieldy.core.data import Data
 from wieldy.core.first import First
+from wieldy.flow.mixed import BRIEF_SECONDS, MOST_EXAMPLES
 from wieldy.flow.shrink import check_data, check_settings, first_input, timing_batch
 from wieldy.flow.state import Run
 from wieldy.flow.training import rehearsal, trained
@@ -18,7 +19,7 @@ from wieldy.graph.trace import trace
 from wieldy.methods.registry import METHODS
 from wieldy.plan.planner import CURVE, CURVE_PROCESSES, TRIES
 from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
-from wieldy.plan.sensitivity import CHANNELS, SHARES, ZEROS
+from wieldy.plan.sensitivity import CHANNELS, MOST, SECONDS, SHARES, ZEROS
 from wieldy.runtime.tier import has_bf16
 from wieldy.runtime.timing import PROCESSES
 from wieldy.train.fit import evaluate
@@ -93,18 +94,25 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _steps(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
     """Return the steps of a run with their times."""
-    training = run.recovery.fit.epochs * (
-        run.data.train.steps(run.recovery.fit.batch_size) * pieces.batch + pieces.judging
-    )
+    stages = [
+        replace(run, method=of.method, recovery=of.recovery, budget=of.budget, stages=()) for of in run.stages
+    ]
     switches = 2 if has_bf16(run.tier) else 0
     ending = (1 + switches) * PROCESSES * pieces.process
     ending += EXAMINATIONS * pieces.judging * run.data.test.size / run.data.validate.size
     return (
-        *_choosing(run, network, pieces),
-        Step("training what is left", training),
+        *(step for stage in stages or [run] for step in _of_method(stage, network, pieces)),
         *([Step("rounding to eight bits", ROUNDINGS * pieces.judging)] if run.quantize else []),
         Step("measuring and examining the saved files", ending),
     )
+
+
+def _of_method(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
+    """Return the steps of one method: finding what goes, and training what is left."""
+    training = run.recovery.fit.epochs * (
+        run.data.train.steps(run.recovery.fit.batch_size) * pieces.batch + pieces.judging
+    )
+    return (*_choosing(run, network, pieces), Step("training what is left", training))
 
 
 def _choosing(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
@@ -112,12 +120,15 @@ def _choosing(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ..
     if run.planning is not None:
         layers = len(network.program.weighted_layers())
         levels = sum(MOST_LEVELS[kind] for kind in run.planning.kinds) * layers
-        brief = run.planning.examples / run.recovery.fit.batch_size * pieces.batch + pieces.judging
+        few = run.planning.examples or MOST_EXAMPLES
+        brief = few / run.recovery.fit.batch_size * pieces.batch
+        brief = (brief if run.planning.examples else min(BRIEF_SECONDS, brief)) + pieces.judging
+        asking = levels * 2 * MOST * pieces.judging / run.data.validate.size
         tracks = len(run.planning.kinds) + (2 if run.planning.eight_bits else 1)
         weighing = tracks * (TRIED * PROCESSES * pieces.process + brief)
         curve = CURVE * (CURVE_PROCESSES * pieces.process + brief)
         return (
-            Step("asking what each layer can spare", levels * pieces.judging),
+            Step("asking what each layer can spare", min(SECONDS, asking)),
             Step("weighing methods against each other", weighing),
             Step("measuring the trade-off", curve),
         )

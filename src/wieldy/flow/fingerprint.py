@@ -38,7 +38,8 @@ def check_fingerprint(run: Run, network: GraphNetwork) -> None:
 
 def fingerprint(run: Run, network: GraphNetwork) -> dict[str, str]:
     """Return, by name, everything that decides the bytes in which a run ends, measurements apart."""
-    settings = (run.budget, run.method, run.recovery, run.quantize, run.planning)
+    settings: list[Any] = [run.budget, run.method, run.recovery, run.quantize, run.planning]
+    settings += [of for stage in run.stages for of in (stage.method, stage.budget, stage.recovery)]
     chosen = [of.model_dump() if isinstance(of, Frozen) else of for of in settings]
     return {
         "code": _digest_of_code(),

@@ -1,13 +1,20 @@
 """A run whose planner mixes methods: what it may do, how it rehearses, and what becomes of its choice."""
 
+import copy
+import tempfile
+import time
 from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from wieldy.compress.apply import account
 from wieldy.compress.quantize import first_examples
 from wieldy.compress.storage import smallest_formats
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.record import beside
-from wieldy.flow.state import Account, Planning, Reduced, Run
+from wieldy.flow.state import ORIGINAL, Account, Planning, Reduced, Run
+from wieldy.flow.together import agreed_costs
 from wieldy.flow.training import rehearsal, trained
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
@@ -15,18 +22,23 @@ from wieldy.graph.removal import remove_units
 from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune import zeros
 from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.package.save import save
 from wieldy.plan.forecast import Forecaster
 from wieldy.plan.judge import Bench
 from wieldy.plan.keep import kept_layers
 from wieldy.plan.mix import Mix, masks, thinned, zeroed
 from wieldy.plan.planner import plan_mix
 from wieldy.plan.ranking import ranked
-from wieldy.plan.sensitivity import options_of
-from wieldy.runtime.measure import measured_costs
+from wieldy.plan.sensitivity import PACE, options_of
+from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.tier import has_bf16
 from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.mask import Mask
 
+BRIEF_SECONDS = 15  # of a training by which a mix is judged
+PACE_BATCHES = 4  # by which it is told how many examples that is
+MOST_EXAMPLES = 5120
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
 
 
@@ -38,6 +50,7 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
         ConfigError: a layer to keep does not exist.
         KernelError: there is no cost table without the compiled kernels.
     """
+    say_what_a_switch_does(run, network)
     bench = bench_of(run, network, planning)
     planned = plan_mix(bench, planning.kinds)
     mix = planned.mix
@@ -54,11 +67,25 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
     return Reduced(small, plan, _accounted(network, small, mix, records), formats)
 
 
+def say_what_a_switch_does(run: Run, network: GraphNetwork) -> None:
+    """Say what computing in bf16 alone gains, where this tier has it: it is a switch for who opens a file."""
+    if not run.budget.asks_time or not has_bf16(run.tier):
+        return
+    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
+        path = save(network, Path(folder) / ORIGINAL)
+        timing = measure(Subject(path), Subject(path, "bf16"), **run.settings, processes=3)
+    enough = run.budget.time_over_goal(timing, surely=True) <= 1
+    run.progress.say(
+        f"bf16 alone, without any change of the file: {timing.ratio.value:.3f} of the milliseconds"
+        + (", which is all that is asked of time" if enough else "")
+    )
+
+
 def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
     """Ask what every layer can spare, and return what mixes are weighed with."""
     assert run.batch is not None  # execute settled it
     with run.progress.task("measuring what layers cost here, once for a machine", 1) as task:
-        table = measured_costs(threads=run.threads, tier=run.tier)
+        table = agreed_costs(threads=run.threads, tier=run.tier)
         task.advance()
     ranking = ranked(network, run.data, run.method, progress=run.progress)
     stats = Stats()
@@ -69,20 +96,30 @@ def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
         network, run.data, ranking, stats, kinds=planning.kinds, keep=kept_layers(network, planning.keep),
         multiple=MULTIPLE, seed=run.seed, ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
+    few = planning.examples or int(
+        run.ledger.remember(PACE, {"training": run.seed}, partial(_pace, run, network))
+    )
     integer = IntegerConfig.fitting(run.tier).model_copy(update={"seed": run.seed})
     return Bench(
         network=network, data=run.data, budget=run.budget, forecaster=Forecaster(network, table),
-        options=options, stats=stats, train=partial(rehearsed, run, planning, network),
+        options=options, stats=stats, train=partial(rehearsed, run, few, network),
         integer=integer if planning.eight_bits else None, threads=run.threads, batch=run.batch,
         tier=run.tier, accept=run.accept, ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
 
 
-def rehearsed(
-    run: Run, planning: Planning, network: GraphNetwork, small: GraphNetwork, mix: Mix
-) -> GraphNetwork:
+def _pace(run: Run, network: GraphNetwork) -> int:
+    """Return how many examples a network trains on in the seconds of a brief training."""
+    size = run.recovery.fit.batch_size
+    start = time.perf_counter()
+    trained(rehearsal(run, PACE_BATCHES * size), network, copy.deepcopy(network), {})
+    batches = PACE_BATCHES * BRIEF_SECONDS / (time.perf_counter() - start)
+    return int(np.clip(batches * size, PACE_BATCHES * size, MOST_EXAMPLES))
+
+
+def rehearsed(run: Run, examples: int, network: GraphNetwork, small: GraphNetwork, mix: Mix) -> GraphNetwork:
     """Train a thinned network for one epoch of a few examples; its zeros come at once."""
-    brief = rehearsal(run, planning.examples)
+    brief = rehearsal(run, examples)
     hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
 

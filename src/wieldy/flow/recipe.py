@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.flow.mapping import located, read_mapping
-from wieldy.flow.state import Planning, Recovery
+from wieldy.flow.state import Planning, Recovery, Stage
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import by_name
@@ -18,6 +18,14 @@ from wieldy.plan.budget import Budget, parse_latency
 
 Config = TypeVar("Config", bound=Frozen)
 VERSION = 1
+
+
+class RecipeStep(Frozen):
+    """One method of several, and where they differ from the recipe's, its goals and the training after it."""
+
+    method: dict[str, Any]
+    budget: dict[str, Any] = Field(default_factory=dict)
+    recovery: dict[str, Any] = Field(default_factory=dict)
 
 
 class Recipe(Frozen):
@@ -31,6 +39,8 @@ class Recipe(Frozen):
         budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`.
         method: `name` and the method's own settings; default: taylor where the metric has a loss, else
             magnitude.
+        steps: instead of a method, several in order: each a mapping with a `method`, and where they differ
+            from the recipe's own, a `budget` and a `recovery`. Goals are shares of the original throughout.
         plan: instead of a method, the mix of methods that the planner finds: true, or settings of it, such as
             `kinds` and the layers to `keep`.
         recovery: training after removal.
@@ -46,6 +56,7 @@ class Recipe(Frozen):
     weights: str | None = None
     budget: dict[str, Any]
     method: dict[str, Any] = Field(default_factory=dict)
+    steps: tuple[RecipeStep, ...] = ()
     plan: bool | dict[str, Any] = False
     recovery: dict[str, Any] = Field(default_factory=dict)
     quantize: bool | dict[str, Any] = False
@@ -88,10 +99,30 @@ class Recipe(Frozen):
         """Return the planner's settings, or None where one method does it all."""
         if self.plan is False:
             return None
-        if self.quantize or self.method:
-            other = "quantize" if self.quantize else "method"
+        other = next((name for name in ("quantize", "method", "steps") if getattr(self, name)), "")
+        if other:
             raise ConfigError(f"plan: the planner says what {other} would. Leave out one of them.", ("plan",))
         return built(Planning, self.plan if isinstance(self.plan, dict) else {}, "plan")
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the steps, each with what it does not say itself from the recipe."""
+        if self.steps and self.method:
+            raise ConfigError("steps: each has its own method. Leave out `method`.", ("steps",))
+        return tuple(self._stage(place, step) for place, step in enumerate(self.steps))
+
+    def _stage(self, place: int, step: "RecipeStep") -> Stage:
+        fit = {"seed": self.seed + place} | self.recovery.get("fit", {}) | step.recovery.get("fit", {})
+        own = {"method": step.method, "steps": (), "recovery": self.recovery | step.recovery | {"fit": fit}}
+        drop = {"max_drop_points": self.budget.get("max_drop_points", 1.0)}
+        own |= {"budget": drop | step.budget if step.budget else self.budget}
+        one = self.model_copy(update=own)
+        try:
+            method = one.method_value()
+            if method is None:
+                raise ConfigError("a step needs a method", ("method",))
+            return Stage(method, one.budget_value(), one.recovery_value())
+        except ConfigError as error:
+            raise ConfigError(f"step {place + 1}: {error}", ("steps", str(place), *error.key)) from None
 
     def recovery_value(self) -> Recovery:
         """Return the settings of the training after removal."""
@@ -153,10 +184,14 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: no such file, no YAML mapping, an unknown key or a value out of range.
     """
     raw, lines = read_mapping(path)
+    steps = raw.get("steps")
     try:
+        for place, step in enumerate(steps if isinstance(steps, list) else ()):
+            if isinstance(step, dict):
+                built(RecipeStep, step, "steps", str(place))
         recipe = built(Recipe, raw)
         recipe.budget_value(), recipe.method_value(), recipe.recovery_value(), recipe.quantize_value("")
-        recipe.planning_value()
+        recipe.planning_value(), recipe.stages()
     except ConfigError as error:
         raise located(error, path, lines) from None
     return recipe

@@ -15,6 +15,8 @@ from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.mixed import by_mix
 from wieldy.flow.record import beside
 from wieldy.flow.state import Reduced, Run
+from wieldy.flow.steps import by_steps
+from wieldy.flow.together import agreed_costs
 from wieldy.flow.training import recovered, trained
 from wieldy.graph.grouped import groupable
 from wieldy.graph.network import GraphNetwork
@@ -28,7 +30,6 @@ from wieldy.methods.registry import METHODS, settings_of
 from wieldy.plan.ranking import ranked
 from wieldy.plan.search import search_plan
 from wieldy.plan.trials import factor_where_faster, grouped_where_faster
-from wieldy.runtime.measure import measured_costs
 from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.fit import evaluate
@@ -46,6 +47,8 @@ def reduced(run: Run, network: GraphNetwork) -> Reduced:
     Raises:
         BudgetError: no share of removed channels reaches the budget, or no layer is faster as two.
     """
+    if run.stages:
+        return by_steps(run, network, reduced)
     if run.planning is not None:
         return by_mix(run, network, run.planning)
     if isinstance(run.method, ZerosConfig):
@@ -179,7 +182,7 @@ def hook_for(config: MethodConfig, *, threads: int, tier: str, progress: Progres
     """Return a method's hook; what guides one is measured on this machine, for the tier."""
     if isinstance(config, GuidedConfig):
         with (progress or Silent()).task("measuring what zeros cost here, once for a machine", 1) as task:
-            table = measured_costs(threads=threads, tier=tier)
+            table = agreed_costs(threads=threads, tier=tier)
             task.advance()
         return Guided(config, table=table)
     hook = METHODS[type(config)].apply(config)

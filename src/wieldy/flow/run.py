@@ -10,7 +10,6 @@ from wieldy.core.config import Frozen
 from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import PARTIAL, Ledger
-from wieldy.core.lock import alone_in
 from wieldy.core.optional import need
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
@@ -19,7 +18,8 @@ from wieldy.flow.log import Logged
 from wieldy.flow.recipe import Recipe, asking, read_recipe
 from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.sources import load_data, load_model
-from wieldy.flow.state import RECORD, Run, opened_ledger, prepared
+from wieldy.flow.state import RECORD, Run, opened_ledger
+from wieldy.flow.together import own_folder, shared
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
 from wieldy.train.watch import Log
@@ -176,6 +176,7 @@ def run_of(
         recovery=recipe.recovery_value(),
         quantize=recipe.quantize_value(recipe.tier or current_tier()),
         planning=recipe.planning_value(),
+        stages=recipe.stages(),
         seed=recipe.seed,
         threads=recipe.threads or usable_cores(),
         tier=recipe.tier or current_tier(),
@@ -201,14 +202,15 @@ def follow(
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
-    with alone_in(prepared(out)):
-        log = Logged(out, progress or Silent(), resumed=resumed)
-        ledger = opened_ledger(out, replay, resumed=resumed)
-        run = run_of(origin, data, out, ledger=ledger, progress=log, normalisation=normalisation)
-        if run.recipe["tensorboard"]:
-            run.watch = tensorboard(out / "tensorboard")
+    with own_folder(out) as folder:
+        first = folder == out
+        log = Logged(folder, progress if progress and first else Silent(), resumed=resumed)
+        ledger = shared(opened_ledger(folder, replay if first else None, resumed=resumed))
+        run = run_of(origin, data, folder, ledger=ledger, progress=log, normalisation=normalisation)
+        if run.recipe["tensorboard"] and first:
+            run.watch = tensorboard(folder / "tensorboard")
         if not resumed:
             run.ledger.note(BEGUN, {}, origin.model_dump())
         execute(run, model)
         log.settle()
-    return RunRecord.from_json((out / RECORD).read_text(encoding="utf-8"))
+        return RunRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,23 @@ from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
-from wieldy.core.lock import alone_in
 from wieldy.core.progress import Progress, Silent
 from wieldy.flow.fingerprint import check_fingerprint
 from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
-from wieldy.flow.state import ORIGINAL, PACKAGE, TRAINING, Planning, Recovery, Run, opened_ledger, prepared
+from wieldy.flow.state import (
+    ORIGINAL,
+    PACKAGE,
+    TRAINING,
+    Planning,
+    Recovery,
+    Run,
+    Stage,
+    opened_ledger,
+)
+from wieldy.flow.steps import check_stages
+from wieldy.flow.together import own_folder, shared, training_threads
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
@@ -52,6 +62,7 @@ def shrink(
     recovery: Recovery | None = None,
     quantize: bool | IntegerConfig = False,
     planning: Planning | bool = False,
+    stages: Sequence[Stage] = (),
     accept: Callable[[GraphNetwork], bool] | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -80,6 +91,7 @@ def shrink(
             times what it finds in eight bits, and where they are enough no channel goes.
         planning: let the planner find the mix of methods that meets the budget at the least damage, True: of
             all kinds; `method` then only ranks channels.
+        stages: instead of one method, several in order, each with its goals and the training after it.
         accept: may refuse a mix: is handed the network as it is after the brief training by which mixes are
             judged.
         seed: of everything that is random.
@@ -90,6 +102,8 @@ def shrink(
         watch: is handed the training's loss, rate and metric as (name, value, step), as TensorBoard's
             `add_scalar` and MLflow's `log_metric` take them.
         progress: who is told how far it is.
+
+    Under torchrun every process calls this alike; they train together, and the first measures and writes.
 
     Returns:
         The path of the package. `record.json` beside it holds the verdict, `report.html` shows it.
@@ -105,9 +119,9 @@ def shrink(
     tier = tier or current_tier()
     if quantize is True:
         quantize = IntegerConfig.fitting(tier)
-    folder = prepared(Path(out))
-    with alone_in(folder):
-        log = Logged(folder, progress or Silent(), resumed=resume)
+    with own_folder(Path(out)) as folder:
+        first = folder == Path(out)
+        log = Logged(folder, progress if progress and first else Silent(), resumed=resume)
         run = Run(
             folder=folder,
             data=data,
@@ -116,6 +130,7 @@ def shrink(
             recovery=recovery or Recovery().seeded(seed),
             quantize=quantize or None,
             planning=Planning() if planning is True else planning or None,
+            stages=tuple(stages),
             accept=accept,
             seed=seed,
             threads=usable_cores() if threads is None else threads,
@@ -124,13 +139,13 @@ def shrink(
             title=type(model).__name__,
             recipe={},
             reproduce=(),
-            ledger=opened_ledger(folder, replay, resumed=resume),
+            ledger=shared(opened_ledger(folder, replay if first else None, resumed=resume)),
             progress=log,
             watch=watch,
         )
         execute(run, model, example)
         log.settle()
-    return folder / PACKAGE
+    return Path(out) / PACKAGE
 
 
 def default_method(data: Data, seed: int) -> MethodConfig:
@@ -141,7 +156,7 @@ def default_method(data: Data, seed: int) -> MethodConfig:
 def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> Run:
     """Do all steps of a run; its folder then holds both packages, the record and the page."""
     check_settings(run)
-    torch.set_num_threads(run.threads)
+    torch.set_num_threads(training_threads(run.threads))
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
     check_fingerprint(run, network)
@@ -164,20 +179,24 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
 
 def check_settings(run: Run) -> None:
     """Refuse settings that contradict each other, before anything is done."""
+    if run.planning and run.stages:
+        raise ConfigError("planning: the planner says what is done. Leave out stages.")
     if run.planning and run.quantize:
         raise ConfigError("planning: the planner says whether all is rounded. Leave out quantize.")
     if run.threads < 1:
         raise ConfigError(f"threads: must be at least 1; got {run.threads}.")
-    if isinstance(run.method, IntegerConfig):
+    if any(isinstance(of, IntegerConfig) for of in (run.method, *(stage.method for stage in run.stages))):
         raise ConfigError(
             "method: integer rounds what another method leaves. Write quantize: true, or its settings there."
         )
-    method = METHODS[type(run.method)]
-    if run.quantize and method.shape != "score" and not isinstance(run.method, SvdConfig):
-        raise ConfigError(
-            f"quantize: {method.name} may leave zeros, which are multiplied in float32, not in eight bits. "
-            "Leave out quantize, or take a method that removes channels: magnitude, taylor."
-        )
+    check_stages(run.stages)
+    for config in [stage.method for stage in run.stages] or [run.method]:
+        method = METHODS[type(config)]
+        if run.quantize and method.shape != "score" and not isinstance(config, SvdConfig):
+            raise ConfigError(
+                f"quantize: {method.name} may leave zeros, which are multiplied in float32, not in eight "
+                "bits. Leave out quantize, or take a method that removes channels: magnitude, taylor."
+            )
 
 
 def write_packages(

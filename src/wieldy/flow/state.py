@@ -24,7 +24,7 @@ from wieldy.train.watch import Log
 ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
 RECORD, PAGE = "record.json", "report.html"
 TRAINING = "training"  # the state of trainings, while a run is unfinished
-MEASURED = ("timing", "layers")
+MEASURED = ("timing", "layers", "pace")
 Account = tuple[tuple[Change, ...], tuple[Refused, ...]]  # what became of every layer
 NOT_TESTED = (
     "corruptions, attacks and inputs from outside the distribution",
@@ -58,17 +58,27 @@ class Planning(Frozen):
         kinds: channels, rank, zeros.
         eight_bits: whether all may be rounded, too.
         keep: layers that stay as they are: names, types such as `Conv2d`, or `re:` and an expression.
-        examples: of the training set, for the brief training by which mixes are judged.
+        examples: of the training set, for the brief training by which mixes are judged; None: as many as
+            train here in a quarter of a minute, up to 5,120.
     """
 
     kinds: tuple[Kind, ...] = KINDS
     eight_bits: bool = True
     keep: tuple[str, ...] = ()
-    examples: int = Field(default=5120, ge=1)
+    examples: int | None = Field(default=None, ge=1)
 
     def settings(self) -> dict[str, Any]:
         """Return these settings as records hold them, a name first."""
         return {"name": "mix"} | self.model_dump()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of several methods that a run goes through, with its goals and the training after it."""
+
+    method: MethodConfig
+    budget: Budget
+    recovery: Recovery
 
 
 @dataclass
@@ -94,6 +104,9 @@ class Run:
     watch: Log | None = None  # is handed the scalars of every training
     planning: Planning | None = None  # instead of one method, the planner's own mix
     accept: Callable[[GraphNetwork], bool] | None = None  # may refuse a mix
+    stages: tuple[Stage, ...] = ()  # instead of one method, several in order
+    teacher: GraphNetwork | None = None  # of what is trained; None: the network that a method began with
+    zeros_stay: bool = False  # whether weights that are zero before a training are so after it
     brief: bool = False  # whether trainings are rehearsals, whose state need not outlive a crash
 
     @property

@@ -89,8 +89,9 @@ def _points(sweep: Sweep, recipe: Recipe, folder: Path) -> Iterator[Point]:
         goals = {key: value for key, value in budget.items() if key != "max_drop_points"}
         one = asking(recipe, goals, budget.get("max_drop_points"))
         chosen = {"plan": True, "method": {}} if method == "plan" else {"method": method, "plan": False}
+        chosen["steps"] = ()
         one = one.model_copy(update={"seed": seed} | (chosen if method else {}))
-        one.method_value(), one.planning_value()
+        one.method_value(), one.planning_value(), one.stages()
         name = _name(one)
         command = f"wieldy sweep (point {name})"
         yield Point(

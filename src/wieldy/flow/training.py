@@ -14,6 +14,7 @@ from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Silent
 from wieldy.core.records import Plan
 from wieldy.flow.state import Run
+from wieldy.flow.together import training_threads
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.contract import Hook
 from wieldy.package.save import save
@@ -23,6 +24,7 @@ from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
 from wieldy.train.features import exposing, stage_features
 from wieldy.train.fit import fit
+from wieldy.train.mask import Mask
 from wieldy.train.recalibrate import recalibrate
 from wieldy.train.stop import EarlyStop
 from wieldy.train.watch import Watch
@@ -99,6 +101,8 @@ def trained(
     needs: dict[str, Any] = {"epochs": epochs or how.fit.epochs, "seed": how.fit.seed + before}
     if settling_rate is not None:
         needs |= {"learning_rate": settling_rate * how.fit.learning_rate}
+    if run.zeros_stay:
+        more = (*more, Mask(tuple(small.program.weighted_layers())))
     for hook in more:
         needs |= hook.needs
     shape = next(iter(network.program.inputs.values())).shape
@@ -134,8 +138,10 @@ def distillation(
     how = run.recovery
     if how.distill_weight == 0:
         return ()
-    hints = stage_features(network, removed) if features and how.feature_weight > 0 else None
-    teacher = as_session(exposing(network, hints.names) if hints else network, run.threads)
+    features = features and run.teacher is None and how.feature_weight > 0
+    hints = stage_features(network, removed) if features else None
+    teaching = exposing(network, hints.names) if hints else run.teacher or network
+    teacher = as_session(teaching, training_threads(run.threads))
     return (
         Distill(
             teacher, temperature=how.temperature, weight=how.distill_weight, features=hints,

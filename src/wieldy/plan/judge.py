@@ -96,6 +96,7 @@ class Measured:
     """A point that was saved and timed."""
 
     point: Point
+    predicted: float  # of the milliseconds over the original's, before it was timed
     timing: Timing
     macs: tuple[int, int]
     sizes: tuple[int, int]
@@ -117,7 +118,7 @@ class Judge:
         self._found: dict[str, MixPoint] = {}
         self._timed: list[Measured] = []
         self.chosen: MixPoint | None = None
-        own = self.measured(Point(Mix(), self._first, 0.0))
+        own = self.measured(Track("original", ()), Point(Mix(), self._first, 0.0))
         self.original_ms, self.original_bytes = own.timing.original_ms, own.sizes[0]
 
     def forecast(self, track: Track, point: Point) -> tuple[float, float, float]:
@@ -132,8 +133,8 @@ class Judge:
         sizes = measured.sizes[1] / measured.sizes[0] / (at.bytes / first.bytes)
         return replace(track, seen=tuple(seen.items()), bytes=sizes)
 
-    def measured(self, point: Point, processes: int = PROCESSES) -> Measured:
-        """Save and time a point; nothing is trained, since time does not depend on what weights are."""
+    def measured(self, track: Track, point: Point, processes: int = PROCESSES) -> Measured:
+        """Save and time a point of a track; nothing is trained: time does not depend on what weights are."""
         bench = self._bench
         small = zeroed(thinned(bench.network, point.mix, bench.stats)[0], point.mix)
         if point.mix.in_levels and bench.integer:
@@ -146,9 +147,14 @@ class Judge:
         )  # fmt: skip
         macs = total_macs(bench.network.program), total_macs(small.program)
         sizes = self._original.stat().st_size, path.stat().st_size
-        found = Measured(point, timing, macs, sizes, total_parameters(small.program))
+        predicted = self.forecast(track, point)[0]
+        found = Measured(point, predicted, timing, macs, sizes, total_parameters(small.program))
         self._timed.append(found)
         return found
+
+    def knows(self, mix: Mix) -> bool:
+        """Return whether a mix was timed and judged."""
+        return mix.to_json() in self._found
 
     def judged(self, measured: Measured, track: str) -> MixPoint | None:
         """Train a point briefly and say how it answers; None where it is not accepted."""
@@ -162,7 +168,7 @@ class Judge:
                 mix=str(mix),
                 track=track,
                 timing=measured.timing,
-                forecast_ratio=measured.point.forecast.ms / self._first.ms,
+                forecast_ratio=measured.predicted,
                 macs=measured.macs[1],
                 bytes=measured.sizes[1],
                 parameters=measured.parameters,

@@ -2,11 +2,16 @@
 
 Every effect is the damage, on validation examples, of a network in which one thing is done and nothing else:
 a share of a group's channels gone, a layer as two, a share of its weights zero. Running statistics are
-taken anew, weights stay as they are. Levels rise in harshness.
+taken anew, weights stay as they are. Levels rise in harshness. Where a network is slow or has many layers,
+each is asked with fewer examples, so that asking takes some minutes in all.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from wieldy.core import digest
 from wieldy.core.data import Data
@@ -25,7 +30,9 @@ from wieldy.train.recalibrate import recalibrate
 CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-RECALIBRATE = 512  # examples
+SECONDS = 240  # that asking may take, where the fewest examples allow it
+FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
+PACE = "pace"  # in the ledger: how many they are
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def options_of(
         seed: of the examples for running statistics.
         ledger: effects that it holds are read back.
 
-    Cost: for each level of each option a copy of the network and a pass over a thousand examples.
+    Cost: for each level of each option a copy of the network and a pass over up to a thousand examples.
     """
     found = [
         option
@@ -79,10 +86,14 @@ def options_of(
         for option in LEVELS[kind](network, ranking, multiple)
         if not touched(network, option) & set(keep)
     ]
-    damage, ledger = Damage(network, data), ledger or Ledger(None)
+    ledger = ledger or Ledger(None)
     origin = digest.of_arrays(network.arrays())
     options = []
     total = sum(len(option.levels) for option in found)
+    examples = int(
+        ledger.remember(PACE, {"network": origin, "levels": total}, partial(_pace, network, data, total))
+    )
+    damage = Damage(network, data, examples)
     with (progress or Silent()).task("asking what each layer can spare", total) as task:
         for option in found:
             costs = []
@@ -90,15 +101,25 @@ def options_of(
 
                 def cost(mix: Mix = mix) -> float:
                     small = zeroed(thinned(network, mix, stats)[0], mix)
-                    recalibrate(small, data.train, examples=RECALIBRATE, seed=seed)
+                    recalibrate(small, data.train, examples=examples, seed=seed)
                     return damage.of(small)
 
-                key = {"network": origin, "mix": mix.model_dump(), "seed": seed}
+                key = {"network": origin, "mix": mix.model_dump(), "seed": seed, "examples": examples}
                 costs.append(float(ledger.remember("damage", key, cost)))
                 task.advance(1)
             options.append(_rising(option, costs))
             task.advance(0, f"{option.kind} of {option.name}")
     return tuple(options)
+
+
+def _pace(network: GraphNetwork, data: Data, levels: int) -> int:
+    """Return with how many examples each of so many levels is asked."""
+    few = Damage(network, data, FEWEST)  # asks once, which warms up
+    start = time.perf_counter()
+    few.of(network)
+    seconds = (time.perf_counter() - start) / FEWEST
+    affordable = SECONDS / max(1, levels) / (2 * seconds)  # damage and running statistics
+    return int(np.clip(affordable, FEWEST, MOST))
 
 
 def _rising(option: Option, costs: Sequence[float]) -> Option:

@@ -233,7 +233,7 @@ def _ask(task: dict[str, Any], tier: str) -> dict[str, Any]:
     refuse_dynamic_threads()
     if tier in CAPS:
         environment[CAP] = CAPS[tier]
-    with lock.measuring():
+    with lock.measuring() as files:
         done = subprocess.run(
             [sys.executable, "-m", "wieldy.runtime.child"],
             input=json.dumps(task),
@@ -241,6 +241,7 @@ def _ask(task: dict[str, Any], tier: str) -> dict[str, Any]:
             text=True,
             env=environment,
             check=False,
+            pass_fds=files,
         )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

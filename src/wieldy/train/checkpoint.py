@@ -18,6 +18,7 @@ from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.core.files import write_atomic
 from wieldy.methods.contract import Hook
+from wieldy.train.ranks import Ranks
 
 EPOCHS, CHECK = "epochs", "check"
 NETWORK, OPTIMIZER, RANDOM = "network.", "optimizer.", "random"
@@ -32,6 +33,7 @@ class Checkpoint:
         optimizer: of its parameters.
         hooks: attached; one that cannot say what it needs (`Hook.state` is None) keeps nothing being kept.
         facts: what else decides how the training goes: settings, and how many examples there are.
+        ranks: of several processes the first one keeps, and hands what it finds to the others.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         hooks: Sequence[Hook],
         facts: Sequence[Frozen | int],
+        ranks: Ranks,
     ) -> None:
-        self._network, self._optimizer, self._hooks = network, optimizer, hooks
+        self._network, self._optimizer, self._hooks, self._ranks = network, optimizer, hooks, ranks
         self.path = None
         if folder is not None and all(hook.state() is not None for hook in hooks):
             key: list[Any] = [fact.model_dump() if isinstance(fact, Frozen) else fact for fact in facts]
@@ -56,7 +59,7 @@ class Checkpoint:
         Raises:
             StorageError: it cannot be written; the state of the epoch before is intact.
         """
-        if self.path is None:
+        if self.path is None or not self._ranks.first:
             return
         state = {NETWORK + name: value for name, value in self._network.state_dict().items()}
         for index, values in self._optimizer.state_dict()["state"].items():
@@ -75,9 +78,11 @@ class Checkpoint:
         Raises:
             ConfigError: the file is damaged.
         """
-        if self.path is None or not self.path.is_file():
+        path = self.path
+        kept = self._ranks.from_first(lambda: _read(path) if path and path.is_file() else None)
+        if kept is None:
             return 0
-        state, epochs = _read(self.path)
+        state, epochs = kept
         self._network.load_state_dict(under(state, NETWORK))
         values: dict[int, dict[str, Tensor]] = {}
         for name, value in under(state, OPTIMIZER).items():

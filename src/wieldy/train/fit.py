@@ -3,8 +3,8 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wieldy.core import lock, rng
+from wieldy.core import rng
 from wieldy.core.config import Frozen
-from wieldy.core.data import Data, Split
+from wieldy.core.data import Data, Split, each
 from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent, Task
@@ -24,6 +24,7 @@ from wieldy.stats.loss import Loss, check_outputs, loss_of
 from wieldy.stats.modes import evaluating
 from wieldy.train.checkpoint import Checkpoint
 from wieldy.train.layout import channels_first, channels_last
+from wieldy.train.ranks import Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 Augment = Callable[[Tensor], Tensor]
@@ -57,7 +58,10 @@ def fit(
     """Train a copy of `network` and return it in evaluation mode.
 
     The step t of T has the rate `learning_rate * (1 + cos(pi t / T)) / 2`, after a linear warm-up.
-    With the same seed, thread count and instruction set the result is the same bit for bit.
+    With the same seed, thread count and instruction set the result is the same bit for bit. Under torchrun
+    every process calls `fit` alike, on the same data; each computes its part of every batch, and the result
+    is that of one process but for rounding, dropout and norm layers in training mode (see `ranks`). The
+    first process alone notes, shows and keeps.
 
     Args:
         network: any module that maps a batch of inputs to outputs; not altered.
@@ -75,7 +79,8 @@ def fit(
 
     Raises:
         ConfigError: the loss or the metric becomes NaN or infinite, or there is nothing to learn from.
-        DataError: labels that the network has no output for.
+        DataError: labels that the network has no output for, or processes with different batches.
+        RankError: of several processes one is gone.
 
     Cost: `epochs` forward and backward passes over `data.train`.
 
@@ -88,7 +93,6 @@ def fit(
         1.0
     """
     config = config or FitConfig()
-    ledger = ledger or Ledger(None)
     loss = loss or loss_of(data.metric)
     if loss is None and not hooks:
         raise ConfigError(
@@ -97,31 +101,26 @@ def fit(
         )
     for hook in hooks:
         _check_needs(hook, config)
+    ranks = Ranks()
+    progress = progress if progress and ranks.first else Silent()
+    ledger = ledger if ledger and ranks.first else Ledger(None)
     trained = channels_last(copy.deepcopy(network))
     total = config.epochs * data.train.steps(config.batch_size)
     optimizer = _optimizer(trained, config)
-    with seeded(config.seed, "fit"), (progress or Silent()).task("training", total) as task:
+    with seeded(config.seed, "fit"), progress.task("training", total) as task, ranks.watching():
         for hook in hooks:
             hook.attach(trained)
-        kept = Checkpoint(checkpoints, trained, optimizer, hooks, (config, total, data.train.size))
+        kept = Checkpoint(checkpoints, trained, optimizer, hooks, (config, total, data.train.size), ranks)
         done = kept.found()
         index = done * (total // config.epochs)
         task.advance(index)
+        training = _Training(
+            trained, ranks.wrapped(trained), data, hooks, config, loss, augment, optimizer, ranks, task,
+            total, index,
+        )  # fmt: skip
         for epoch in range(done, config.epochs):
-            with lock.working():
-                index = _epoch(
-                    trained, data, hooks, config, loss, augment, optimizer, (epoch, index, total), task
-                )
-                score = evaluate(trained, data.validate, data)
-            if not math.isfinite(score):
-                raise ConfigError(
-                    f"fit: {data.metric.name} on validation is {score} after epoch {epoch + 1}; the weights "
-                    "have diverged. Lower learning_rate."
-                )
+            score = training.epoch(epoch)
             ledger.note("epoch", {"epoch": epoch, "config": config.model_dump()}, {data.metric.name: score})
-            task.advance(
-                0, f"epoch {epoch + 1}/{config.epochs}, {data.metric.name} on validation {score:.4f}"
-            )
             upward = score if data.metric.higher_is_better else -score
             ends = [hook.after_epoch(trained, epoch, upward) for hook in hooks]
             kept.keep(config.epochs if any(ends) else epoch + 1)
@@ -132,70 +131,105 @@ def fit(
     return channels_first(trained).eval()
 
 
-def _epoch(
-    network: nn.Module,
-    data: Data,
-    hooks: tuple[Hook, ...],
-    config: FitConfig,
-    loss: Loss | None,
-    augment: Augment | None,
-    optimizer: torch.optim.Optimizer,
-    place: tuple[int, int, int],
-    task: Task,
-) -> int:
-    """Train one epoch; return the index of the next step."""
-    epoch, index, total = place
-    network.train()
-    order = rng.generator(config.seed, "fit", "order", epoch)
-    for x, y in data.train.batches(config.batch_size, order):
-        inputs, targets = tensors(x), tensors(y)
-        if augment:
-            with seeded(config.seed, "augment", index):
-                inputs = (augment(inputs[0]), *inputs[1:])
+@dataclass
+class _Training:
+    """What every step of one training needs.
+
+    Attributes:
+        network: as hooks see it.
+        together: computes as it does, for this process's part of each batch.
+        index: of the next step, of `total`.
+    """
+
+    network: nn.Module
+    together: nn.Module
+    data: Data
+    hooks: tuple[Hook, ...]
+    config: FitConfig
+    loss: Loss | None
+    augment: Augment | None
+    optimizer: torch.optim.Optimizer
+    ranks: Ranks
+    task: Task
+    total: int
+    index: int
+
+    def epoch(self, epoch: int) -> float:
+        """Train one epoch; return the metric on the validation set."""
+        data = self.data
+        with self.ranks.working():
+            self.network.train()
+            order = rng.generator(self.config.seed, "fit", "order", epoch)
+            for place, (x, y) in enumerate(data.train.batches(self.config.batch_size, order)):
+                if place == 0:
+                    self.ranks.check_same((*each(x), *each(y)))
+                self._step(tensors(x), tensors(y))
+                self.task.advance()
+            self.ranks.same_statistics(self.network)
+            score = self.ranks.from_first(lambda: evaluate(self.network, data.validate, data))
+        if not math.isfinite(score):
+            raise ConfigError(
+                f"fit: {data.metric.name} on validation is {score} after epoch {epoch + 1}; the weights "
+                "have diverged. Lower learning_rate."
+            )
+        told = f"epoch {epoch + 1}/{self.config.epochs}, {data.metric.name} on validation {score:.4f}"
+        self.task.advance(0, told)
+        return score
+
+    def _step(self, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> None:
+        """Take one step on this process's part of a batch."""
+        config, ranks = self.config, self.ranks
+        if self.augment:
+            with seeded(config.seed, "augment", self.index):
+                inputs = (self.augment(inputs[0]), *inputs[1:])
+        size = len(inputs[0])
+        own = ranks.part(size)
         inputs = tuple(
-            value.to(memory_format=torch.channels_last) if value.ndim == 4 else value for value in inputs
+            value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for value in (whole[own] for whole in inputs)
         )
-        rate = learning_rate(config, index, total)
-        for group in optimizer.param_groups:
+        rate = learning_rate(config, self.index, self.total)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        for hook in hooks:
-            hook.before_forward(network)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-            outputs = network(*inputs)
+        for hook in self.hooks:
+            hook.before_forward(self.network)
+        chance = seeded(config.seed, "forward", self.index, ranks.rank) if ranks.world > 1 else nullcontext()
+        with chance, torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            outputs = self.together(*inputs)
         outputs = alone(tuple(value.float() for value in all_of(outputs)))
-        if index == 0:
-            check_outputs(outputs, data.train.labels, "train")
-        step = Step(network, alone(inputs), outputs, alone(targets), index, total, rate)
-        _descend(step, hooks, loss, optimizer)
-        task.advance()
-        index += 1
-    return index
+        if self.index == 0:
+            check_outputs(outputs, self.data.train.labels, "train")
+        step = Step(
+            self.network, alone(inputs), outputs, alone(tuple(whole[own] for whole in targets)), self.index,
+            self.total, rate,
+        )  # fmt: skip
+        self._descend(step, ranks.weight(size))
+        self.index += 1
 
-
-def _descend(
-    step: Step, hooks: tuple[Hook, ...], loss: Loss | None, optimizer: torch.optim.Optimizer
-) -> None:
-    """One optimiser step with every hook's part in it."""
-    value = torch.zeros(()) if loss is None else loss(step.outputs, step.targets)
-    for hook in hooks:
-        extra = hook.penalty(step)
-        if extra is not None:
-            value = value + extra
-    if not torch.isfinite(value):
-        raise ConfigError(
-            f"fit: the loss is {value.item()} at step {step.index}; it must stay finite. "
-            "Lower learning_rate, or look for extreme inputs."
-        )
-    if not value.requires_grad:
-        raise ConfigError("fit: neither a loss nor a hook teaches. Give the metric a loss, or use Distill.")
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    step = replace(step, loss=float(value.detach()))
-    for hook in hooks:
-        hook.after_backward(step)
-    optimizer.step()
-    for hook in hooks:
-        hook.after_step(step)
+    def _descend(self, step: Step, weight: float) -> None:
+        """One optimiser step with every hook's part in it."""
+        value = torch.zeros(()) if self.loss is None else self.loss(step.outputs, step.targets)
+        for hook in self.hooks:
+            extra = hook.penalty(step)
+            if extra is not None:
+                value = value + extra
+        if not torch.isfinite(value):
+            raise ConfigError(
+                f"fit: the loss is {value.item()} at step {step.index}; it must stay finite. "
+                "Lower learning_rate, or look for extreme inputs."
+            )
+        if not value.requires_grad:
+            raise ConfigError(
+                "fit: neither a loss nor a hook teaches. Give the metric a loss, or use Distill."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        (value if weight == 1 else weight * value).backward()  # type: ignore[no-untyped-call]
+        step = replace(step, loss=float(value.detach()))
+        for hook in self.hooks:
+            hook.after_backward(step)
+        self.optimizer.step()
+        for hook in self.hooks:
+            hook.after_step(step)
 
 
 def _check_needs(hook: Hook, config: FitConfig) -> None:

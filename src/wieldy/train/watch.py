@@ -6,12 +6,15 @@ from torch import Tensor, nn
 
 from wieldy.core.errors import ConfigError
 from wieldy.methods.contract import Hook, Step
+from wieldy.train.ranks import Ranks
 
 Log = Callable[[str, float, int], object]  # name, value, step
 
 
 class Watch(Hook):
     """Hands loss, learning rate and the metric on validation to a function of the user's.
+
+    Under torchrun the first process alone does, with the loss of its own part of each batch.
 
     Args:
         log: called as log(name, value, step), which is how TensorBoard's `SummaryWriter.add_scalar` and
@@ -38,13 +41,14 @@ class Watch(Hook):
 
     def after_step(self, step: Step) -> None:
         """Log the loss, penalties included, and the learning rate."""
-        if step.index % self.every == 0:
+        if step.index % self.every == 0 and Ranks().first:
             self.log(f"{self.name}/loss", step.loss, step.index)
             self.log(f"{self.name}/learning_rate", step.learning_rate, step.index)
 
     def after_epoch(self, network: nn.Module, epoch: int, score: float) -> bool:  # noqa: ARG002
         """Log the metric on the validation set, the larger the better."""
-        self.log(f"{self.name}/validation", score, epoch)
+        if Ranks().first:
+            self.log(f"{self.name}/validation", score, epoch)
         return False
 
     def state(self) -> Mapping[str, Tensor]:

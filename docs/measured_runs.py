@@ -1,0 +1,124 @@
+"""Tables of what was measured of whole runs: mixes, runs that were killed, many processes."""
+
+import json
+from statistics import median
+from typing import Any
+
+from measured import RESULTS, plural, result_of, spread, table
+
+
+def mix() -> str:
+    """The planner's mix beside each method alone, for each tier, and its curve beside uniform pruning."""
+    parts = []
+    for path in sorted(RESULTS.glob("mix-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = found["rows"]
+        threads = plural(int(found["environment"]["threads"]), "thread")
+        cpus = ", ".join(dict.fromkeys(row["cpu"] for row in rows))
+        head = f"### {found['tier']}, {threads}, on {cpus}\n\n"
+        head += f"At most {rows[0]['goal']:.0%} of the milliseconds, {rows[0]['epochs']} epochs each:\n\n"
+        parts.append(head + _mix_rows(rows))
+        if found["uniform"]:
+            parts.append(_curve(found))
+    return "\n".join(parts) or "not measured yet\n"
+
+
+def _mix_rows(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for name in dict.fromkeys(row["method"] for row in rows):
+        of = [row for row in rows if row["method"] == name]
+        reached = [row for row in of if "timing" in row]
+        met = sum(row["reached"] for row in of)
+        cells = ["", "", "", ""]
+        if reached:
+            cells = [
+                spread([row["timing"]["ratio"]["value"] for row in reached], 3),
+                spread([row["drop_points"]["value"] for row in reached], 2),
+                spread([100 * row["bytes_ratio"] for row in reached], 1),
+                spread([row["search_s"] / 60 for row in reached], 1),
+            ]
+        lines.append([name, str(len(of)), *cells, f"{met} of {len(of)}"])
+    head = [
+        "what may be mixed",
+        "seeds",
+        "of the ms",
+        "points lost",
+        "bytes %",
+        "search, minutes",
+        "goal met",
+    ]
+    return table(head, lines)
+
+
+def _curve(found: dict[str, Any]) -> str:
+    row = next(row for row in found["rows"] if row["method"] == "mix" and row.get("curve"))
+    rivals = sorted((of["timing"]["ratio"]["value"], of["score"]) for of in found["uniform"])
+    lines = []
+    errors = []
+    for point in row["curve"]:
+        ratio = point["timing"]["ratio"]["value"]
+        errors.append(abs(point["forecast_ratio"] - ratio) / ratio)
+        rival = max((score for at, score in rivals if at <= ratio * 1.02), default=None)
+        lines.append([
+            f"{ratio:.3f}", point["mix"], f"{point['score']:.4f}", "" if rival is None else f"{rival:.4f}",
+            f"{point['damage']:.4f}",
+        ])  # fmt: skip
+    head = ["of the ms", "mix", "validation", "uniform, no slower", "damage"]
+    return (
+        "Trade-off of seed 0, each point after its brief training; beside it the best of uniform pruning "
+        f"that is no slower (by more than 2 %). What was forecast before a point was timed is off by "
+        f"{median(errors):.1%} in the median.\n\n{table(head, lines)}"
+    )
+
+
+def kills() -> str:
+    """Runs that were killed and resumed."""
+    found = result_of("kills.json")
+    if found is None:
+        return "not measured yet\n"
+    trials = found["trials"]
+    twice = sum(len(trial["killed_at_s"]) > 1 for trial in trials)
+    at_s = [seconds for trial in trials for seconds in trial["killed_at_s"]]
+    row = [
+        str(len(trials)), str(twice), f"{found['whole_s']:.0f} s", f"{min(at_s):.1f} to {max(at_s):.1f} s",
+        f"{found['equal']} of {len(trials)}", str(found["seed"]),
+    ]  # fmt: skip
+    head = ["runs killed", "of them twice", "a whole run", "killed after", "ended in the same bytes", "seed"]
+    return table(head, [row])
+
+
+def ranks() -> str:
+    """Fine-tuning by several processes beside one."""
+    found = result_of("ranks.json")
+    if found is None:
+        return "not measured yet\n"
+    seconds, accuracy = found["seconds"], found["accuracy"]
+    row = [
+        str(found["world"]), *(f"{found['furthest'][name]:.1e}" for name in found["furthest"]),
+        f"{accuracy['one']:.4f}", f"{accuracy['together']:.4f}", f"{found['points_apart']:+.2f}",
+        f"{seconds['one']:.0f} s", f"{seconds['together']:.0f} s",
+    ]  # fmt: skip
+    head = [
+        "processes", *(f"ten steps, {name}: weights apart" for name in found["furthest"]),
+        f"accuracy of one, {found['epochs']} epochs", "of all", "points apart", "one took", "all took",
+    ]  # fmt: skip
+    return table(head, [row])
+
+
+def mobilenet() -> str:
+    """MobileNetV2 without its training set."""
+    rows = []
+    for path in sorted(RESULTS.glob("mobilenet-*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("crops", "photos", "right"):
+            of = found[name]
+            apart = of["mix_less_uniform"]
+            rows.append([
+                found["tier"], {"crops": "as the original, crops", "photos": "as the original, photos",
+                "right": "right, photos"}[name], f"{of['mix']:.1%}", f"{of['uniform']:.1%}",
+                f"{100 * apart['value']:+.1f} [{100 * apart['low']:+.1f}, {100 * apart['high']:+.1f}]",
+                *(f"{found[key]['ratio']['value']:.3f}" for key in ("mix_timing", "uniform_timing")),
+                found["mix"],
+            ])  # fmt: skip
+    head = ["tier", "judged", "mix", "uniform", "points apart", "mix, of the ms", "uniform", "the mix"]
+    return table(head, rows) if rows else "not measured yet\n"
