@@ -27,8 +27,9 @@ from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Silent
 from wieldy.core.records import MixPoint, RunRecord
 from wieldy.flow.log import NAME as LOG
+from wieldy.flow.log import Logged
 from wieldy.flow.mixed import bench_of
-from wieldy.flow.shrink import shrink
+from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.state import RECORD, Planning, Recovery, Run, prepared
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
@@ -47,14 +48,15 @@ from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.residual import residual28
 
 SINGLES = {
+    "mix": Planning(),  # first: of a seed, only its search takes as long as a search does
     "channels": Planning(kinds=("channels",), eight_bits=False),
     "zeros": Planning(kinds=("zeros",), eight_bits=False),
     "rank": Planning(kinds=("rank",), eight_bits=False),
     "channels in eight bits": Planning(kinds=("channels",)),
-    "mix": Planning(),
 }
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
 EPOCHS, RATE = 10, 0.02
+SHARED = ("timing", "layers", "pace", "damage", "mix")  # what does not depend on which options there are
 
 
 def main() -> None:
@@ -72,12 +74,12 @@ def main() -> None:
     kept = json.loads(path.read_text()) if path.is_file() else {"rows": [], "uniform": []}
     done = {(row["method"], row["seed"]) for row in kept["rows"]}
     for seed in range(asked.seeds):
+        shared = Ledger(None)
         for name in asked.only:
             if (name, seed) in done:
                 continue
-            kept["rows"].append(
-                {"method": name, "seed": seed} | one(SINGLES[name], asked.goal, asked.tier, seed)
-            )
+            found = one(SINGLES[name], asked.goal, asked.tier, seed, shared)
+            kept["rows"].append({"method": name, "seed": seed} | found)
             print(json.dumps(kept["rows"][-1])[:400], flush=True)
             keep(path, kept, asked.tier)
     if not kept["uniform"]:
@@ -91,18 +93,26 @@ def keep(path: Path, kept: dict[str, Any], tier: str) -> None:
     write_atomic(path, (json.dumps(kept, indent=1) + "\n").encode())
 
 
-def one(planning: Planning, goal: float, tier: str, seed: int) -> dict[str, Any]:
-    """Run the planner with some kinds of options and return what came of it."""
+def one(planning: Planning, goal: float, tier: str, seed: int, shared: Ledger) -> dict[str, Any]:
+    """Run the planner with some kinds of options and return what came of it.
+
+    What earlier rows of the same seed found, this one reads back: it would find the same.
+    """
     start = time.perf_counter()
     facts: dict[str, Any] = {"goal": goal, "cpu": cpu_name(), "commit": commit(), "epochs": EPOCHS}
     with tempfile.TemporaryDirectory() as folder:
+        ledger, log = Ledger(None), Logged(Path(folder), Lines())
+        ledger.adopt(shared, SHARED)
+        facts |= {"first_of_seed": not shared.of_kind("damage")}
+        run = run_of(Path(folder), goal, tier, seed, ledger)
+        run.planning, run.progress = planning, log
         try:
-            shrink(
-                residual28(), fashion.embedded(), Budget(latency_ratio=goal), out=folder, planning=planning,
-                recovery=recovery(seed), seed=seed, tier=tier, progress=Lines(),
-            )  # fmt: skip
+            execute(run, residual28())
         except BudgetError as error:
             return facts | {"reached": False, "reason": str(error), "seconds": time.perf_counter() - start}
+        finally:
+            shared.adopt(ledger, SHARED)
+            log.settle()
         record = RunRecord.from_json((Path(folder) / RECORD).read_text(encoding="utf-8"))
         facts |= {"search_s": searching_s(Path(folder))}
     numbers = record.evidence[0].numbers
@@ -132,15 +142,21 @@ def recovery(seed: int) -> Recovery:
     )
 
 
+def run_of(folder: Path, goal: float, tier: str, seed: int, ledger: Ledger) -> Run:
+    """Return a run on the embedded network."""
+    data = fashion.embedded()
+    return Run(
+        folder=folder, data=data, budget=Budget(latency_ratio=goal), method=default_method(data, seed),
+        recovery=recovery(seed), seed=seed, threads=usable_cores(), tier=tier, batch=1, title="mix",
+        recipe={}, reproduce=(), ledger=ledger, progress=Silent(),
+    )  # fmt: skip
+
+
 def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
     """Return uniform pruning by magnitude at several shares, judged as the planner judges its mixes."""
-    data, network = fashion.embedded(), wieldy.trace(residual28(), torch.zeros(1, 1, 28, 28))
+    network = wieldy.trace(residual28(), torch.zeros(1, 1, 28, 28))
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(
-            folder=Path(folder), data=data, budget=Budget(latency_ratio=goal), method=MagnitudeConfig(),
-            recovery=recovery(0), seed=0, threads=usable_cores(), tier=tier, batch=1, title="", recipe={},
-            reproduce=(), ledger=Ledger(None), progress=Silent(),
-        )  # fmt: skip
+        run = run_of(Path(folder), goal, tier, 0, Ledger(None))
         bench = bench_of(run, network, Planning(kinds=()))
         judge = Judge(bench, Path(folder))
         for mix in shares_of(network):

@@ -35,7 +35,7 @@ def _mix_rows(rows: list[dict[str, Any]]) -> str:
                 spread([row["timing"]["ratio"]["value"] for row in reached], 3),
                 spread([row["drop_points"]["value"] for row in reached], 2),
                 spread([100 * row["bytes_ratio"] for row in reached], 1),
-                spread([row["search_s"] / 60 for row in reached], 1),
+                spread([row["search_s"] / 60 for row in reached if row["first_of_seed"]], 1),
             ]
         lines.append([name, str(len(of)), *cells, f"{met} of {len(of)}"])
     head = [

@@ -16,7 +16,14 @@ from wieldy.flow.together import SharedLedger, shared
 from wieldy.train.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="gloo's loopback is set up for Linux here")
-RECIPE = "model: net.py:make\ndata: optical-digits\nbudget: {macs_ratio: 0.8, max_drop_points: 90}\n"
+RECIPE = (
+    "model: net.py:make
+data: optical-digits
+budget: {bytes_ratio: 0.9, max_drop_points: 90}
+"
+    "method: {name: zeros}
+"
+)
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def test_a_recipe_runs_under_torchrun_as_it_does_alone(recipe: Path) -> None:
     out = recipe.parent / "out"
     code, said, error = ended(begun("-m", "wieldy", "run", recipe, "--out", out))
     assert code == 0, error
-    assert said.count("package ") == 1  # one process speaks
+    assert said.count("MET: recipe") == 1  # one process speaks
     record = RunRecord.from_json((out / "record.json").read_text())
     assert record.verdict == "met"
     assert [epoch.epoch for epoch in record.recovery] == [1, 2]

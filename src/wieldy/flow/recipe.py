@@ -111,7 +111,7 @@ class Recipe(Frozen):
         return tuple(self._stage(place, step) for place, step in enumerate(self.steps))
 
     def _stage(self, place: int, step: "RecipeStep") -> Stage:
-        fit = {"seed": self.seed + place} | self.recovery.get("fit", {}) | step.recovery.get("fit", {})
+        fit = self.recovery.get("fit", {}) | step.recovery.get("fit", {})
         own = {"method": step.method, "steps": (), "recovery": self.recovery | step.recovery | {"fit": fit}}
         drop = {"max_drop_points": self.budget.get("max_drop_points", 1.0)}
         own |= {"budget": drop | step.budget if step.budget else self.budget}

@@ -55,11 +55,12 @@ def by_steps(run: Run, network: GraphNetwork, reduce: Reduce) -> Reduced:
     current, formats = network, dict[str, str]()
     for place, stage in enumerate(run.stages):
         name = METHODS[type(stage.method)].name
+        recovery = stage.recovery.seeded(stage.recovery.fit.seed + place)  # examples come in another order
         run.progress.say(f"step {place + 1} of {len(run.stages)}: {name}")
         last = place == len(run.stages) - 1
         one = replace(
-            run, method=stage.method, recovery=stage.recovery, stages=(), teacher=network if place else None,
-            budget=_left(run, stage.budget, network, current), quantize=run.quantize if last else None,
+            run, method=stage.method, recovery=recovery, stages=(), teacher=network if place else None,
+            budget=left_of(run, stage.budget, network, current), quantize=run.quantize if last else None,
             zeros_stay=bool(formats),
         )  # fmt: skip
         done = reduce(one, current)
@@ -73,7 +74,7 @@ def by_steps(run: Run, network: GraphNetwork, reduce: Reduce) -> Reduced:
     return Reduced(current, plan, accounted, formats or None)
 
 
-def _left(run: Run, budget: Budget, original: GraphNetwork, current: GraphNetwork) -> Budget:
+def left_of(run: Run, budget: Budget, original: GraphNetwork, current: GraphNetwork) -> Budget:
     """Return a budget in shares of what a step begins with, instead of the original."""
     if current is original:
         return budget
