@@ -17,12 +17,8 @@ from wieldy.train.ranks import Ranks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="gloo's loopback is set up for Linux here")
 RECIPE = (
-    "model: net.py:make
-data: optical-digits
-budget: {bytes_ratio: 0.9, max_drop_points: 90}
-"
-    "method: {name: zeros}
-"
+    "model: net.py:make\ndata: optical-digits\nbudget: {bytes_ratio: 0.9, max_drop_points: 90}\n"
+    "method: {name: zeros}\n"
 )
 
 
