@@ -159,7 +159,9 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
         run = run_of(Path(folder), goal, tier, 0, Ledger(None))
         bench = bench_of(run, network, Planning(kinds=()))
         judge = Judge(bench, Path(folder))
-        for mix in shares_of(network):
+        mixes = shares_of(network)
+        judge.settle_rate(mixes[len(mixes) // 2])
+        for mix in mixes:
             point = Point(mix, bench.forecaster.of(mix), 0.0)
             judge.judged(judge.measured(Track("uniform", ()), point), "uniform")
         return judge.every()

@@ -5,6 +5,7 @@
     WieldyError                 exit code
     ├── InputError              2   what was handed in cannot be used
     │   ├── ConfigError             a setting, recipe or option
+    │   │   └── DivergedError           a training whose weights grow without end
     │   ├── DataError               images, labels, loaders
     │   ├── ShapeError              an array of the wrong shape or dtype
     │   ├── TraceError              a network that cannot be followed
@@ -57,6 +58,10 @@ class ConfigError(InputError):
     def __init__(self, message: str = "", key: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.key = key
+
+
+class DivergedError(ConfigError):
+    """A training's loss or metric is no longer finite."""
 
 
 class DataError(InputError):

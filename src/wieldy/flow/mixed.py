@@ -36,7 +36,7 @@ from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.mask import Mask
 
-BRIEF_SECONDS = 15  # of a training by which a mix is judged
+BRIEF_SECONDS = 10  # of a training by which a mix is judged
 PACE_BATCHES = 4  # by which it is told how many examples that is
 MOST_EXAMPLES = 5120
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
@@ -111,15 +111,23 @@ def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
 def _pace(run: Run, network: GraphNetwork) -> int:
     """Return how many examples a network trains on in the seconds of a brief training."""
     size = run.recovery.fit.batch_size
-    start = time.perf_counter()
-    trained(rehearsal(run, PACE_BATCHES * size), network, copy.deepcopy(network), {})
-    batches = PACE_BATCHES * BRIEF_SECONDS / (time.perf_counter() - start)
-    return int(np.clip(batches * size, PACE_BATCHES * size, MOST_EXAMPLES))
+    taken = []
+    for batches in (PACE_BATCHES, 3 * PACE_BATCHES):
+        start = time.perf_counter()
+        trained(rehearsal(run, batches * size), network, copy.deepcopy(network), {})
+        taken.append(time.perf_counter() - start)
+    each = max(taken[1] - taken[0], 0.1 * taken[1]) / (2 * PACE_BATCHES)  # without what is done once
+    return int(np.clip(BRIEF_SECONDS / each * size, PACE_BATCHES * size, MOST_EXAMPLES))
 
 
-def rehearsed(run: Run, examples: int, network: GraphNetwork, small: GraphNetwork, mix: Mix) -> GraphNetwork:
-    """Train a thinned network for one epoch of a few examples; its zeros come at once."""
-    brief = rehearsal(run, examples)
+def rehearsed(
+    run: Run, examples: int, network: GraphNetwork, small: GraphNetwork, mix: Mix, rate: float
+) -> GraphNetwork:
+    """Train a thinned network for one epoch of a few examples, at a share of the recipe's learning rate.
+
+    Its zeros come at once.
+    """
+    brief = rehearsal(run, examples, rate)
     hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
 

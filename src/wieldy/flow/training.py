@@ -119,12 +119,18 @@ def trained(
     )  # fmt: skip
 
 
-def rehearsal(run: Run, examples: int) -> Run:
-    """Return a run whose trainings take one epoch of a few examples, and leave no trace."""
+def rehearsal(run: Run, examples: int, rate: float = 1.0) -> Run:
+    """Return a run whose trainings take one epoch of a few examples, and leave no trace.
+
+    Args:
+        rate: a share of the recipe's learning rate.
+    """
     whole = run.data
     few = First(whole.train, examples)
     data = Data(few, whole.validate, whole.test, metric=whole.metric, classes=whole.classes)
-    fit_config = run.recovery.fit.model_copy(update={"epochs": 1})
+    settings = run.recovery.fit
+    brief = {"epochs": 1, "learning_rate": rate * settings.learning_rate}
+    fit_config = settings.model_copy(update=brief)
     how = run.recovery.model_copy(update={"fit": fit_config, "early_stop": None})
     return replace(
         run, data=data, recovery=how, ledger=Ledger(None), progress=Silent(), watch=None, brief=True

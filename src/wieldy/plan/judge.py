@@ -1,5 +1,6 @@
 """Mixes of one network: built, saved, timed, trained briefly and judged."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from wieldy.compress.quantize import quantize, quantize_roughly
 from wieldy.compress.storage import smallest_formats
 from wieldy.core.data import Data
+from wieldy.core.errors import DivergedError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import MixPoint, Timing
@@ -28,7 +30,9 @@ from wieldy.runtime.timing import PROCESSES
 from wieldy.stats.collect import Stats
 from wieldy.train.fit import evaluate
 
-Train = Callable[[GraphNetwork, Mix], GraphNetwork]
+Train = Callable[[GraphNetwork, Mix, float], GraphNetwork]  # at a share of the learning rate
+BROKEN = sys.float_info.max  # the damage of answers that are not finite
+RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of the learning rate, at which brief trainings are tried
 Accept = Callable[[GraphNetwork], bool]
 
 
@@ -43,7 +47,8 @@ class Bench:
         forecaster: of this network on this machine.
         options: what may be done, and what it costs.
         stats: second moments for layers as two.
-        train: trains a network that was thinned by a mix, briefly, and brings its zeros.
+        train: trains a network that was thinned by a mix, briefly, at a share of the learning rate, and
+            brings its zeros.
         integer: how layers are rounded; None: none are.
         threads, batch, tier: what milliseconds are measured with.
         accept: may refuse a network that was built, trained briefly and rounded.
@@ -117,6 +122,7 @@ class Judge:
         self._original = save(bench.network, folder / "original.wieldy")
         self._found: dict[str, MixPoint] = {}
         self._timed: list[Measured] = []
+        self._rate = RATES[0]
         self.chosen: MixPoint | None = None
         own = self.measured(Track("original", ()), Point(Mix(), self._first, 0.0))
         self.original_ms, self.original_bytes = own.timing.original_ms, own.sizes[0]
@@ -161,7 +167,7 @@ class Judge:
         mix = measured.point.mix
         key = mix.to_json()
         if key not in self._found:
-            found = self._bench.ledger.remember("mix", mix.model_dump(), lambda: self._answers(mix))
+            found = self._answers(mix, self._rate)
             if not found["accepted"]:
                 return None
             self._found[key] = MixPoint(
@@ -177,15 +183,36 @@ class Judge:
             )
         return self._found[key]
 
-    def _answers(self, mix: Mix) -> dict[str, Any]:
+    def settle_rate(self, mix: Mix) -> None:
+        """Find the learning rate at which a brief training heals a mix best; it then holds for all.
+
+        A rate that is right for many epochs is too high for a few steps, by which a network may even break.
+        """
+        damages: list[float] = []
+        for rate in RATES:
+            damages.append(self._answers(mix, rate)["damage"])
+            if len(damages) > 1 and damages[-1] > damages[-2]:
+                break
+        self._rate = RATES[int(np.argmin(damages))]
+
+    def _answers(self, mix: Mix, rate: float) -> dict[str, Any]:
+        """Return how a mix answers after a brief training at a share of the learning rate."""
+        key = {"mix": mix.model_dump(), "rate": rate}
+        found: dict[str, Any] = self._bench.ledger.remember("mix", key, lambda: self._asked(mix, rate))
+        return found
+
+    def _asked(self, mix: Mix, rate: float) -> dict[str, Any]:
         """Train a mix briefly and say how it answers."""
         bench = self._bench
-        small = bench.train(thinned(bench.network, mix, bench.stats)[0], mix)
+        try:
+            small = bench.train(thinned(bench.network, mix, bench.stats)[0], mix, rate)
+        except DivergedError:
+            return {"accepted": False, "damage": BROKEN, "score": None}
         if mix.in_levels and bench.integer:
             small, _ = quantize(small, bench.data, bench.integer)
         return {
             "accepted": bench.accept is None or bool(bench.accept(small)),
-            "damage": self._damage.of(small),
+            "damage": min(BROKEN, self._damage.of(small)),
             "score": evaluate(small, bench.data.validate, bench.data),
         }
 

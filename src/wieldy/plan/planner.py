@@ -66,6 +66,8 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind]) -> Planned:
     found: list[Finalist | None] = []
     total = len(kinds) + len(starts)
     with bench.progress.task("weighing methods against each other", total) as task:
+        first = _track(bench, "all at once", Mix(), rates, kinds)
+        judge.settle_rate(first.points[_first_that_meets(bench, first, judge)].mix)
         for kind in kinds:
             track = _track(bench, f"{kind} alone", Mix(), rates, (kind,))
             found.append(_to_goal(bench, track, judge))
@@ -133,6 +135,8 @@ def _to_goal(bench: Bench, track: Track, judge: Judge) -> Finalist | None:
         if index >= meets:
             break
         measured = judge.measured(track, track.points[index])
+        ratio = measured.timing.ratio
+        bench.progress.say(f"{track.name}: {ratio} of the milliseconds, {measured.predicted:.3f} forecast")
         track = judge.corrected(track, measured)
         over = measured.over(bench.budget)
         if over > 1:

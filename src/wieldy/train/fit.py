@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wieldy.core import rng
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data, Split, each
-from wieldy.core.errors import ConfigError
+from wieldy.core.errors import ConfigError, DivergedError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent, Task
 from wieldy.graph.tensors import all_of, alone, as_rows, tensors
@@ -78,7 +78,8 @@ def fit(
         A trained copy.
 
     Raises:
-        ConfigError: the loss or the metric becomes NaN or infinite, or there is nothing to learn from.
+        DivergedError: the loss or the metric becomes NaN or infinite.
+        ConfigError: there is nothing to learn from.
         DataError: labels that the network has no output for, or processes with different batches.
         RankError: of several processes one is gone.
 
@@ -168,7 +169,7 @@ class _Training:
             self.ranks.same_statistics(self.network)
             score = self.ranks.from_first(lambda: evaluate(self.network, data.validate, data))
         if not math.isfinite(score):
-            raise ConfigError(
+            raise DivergedError(
                 f"fit: {data.metric.name} on validation is {score} after epoch {epoch + 1}; the weights "
                 "have diverged. Lower learning_rate."
             )
@@ -214,7 +215,7 @@ class _Training:
             if extra is not None:
                 value = value + extra
         if not torch.isfinite(value):
-            raise ConfigError(
+            raise DivergedError(
                 f"fit: the loss is {value.item()} at step {step.index}; it must stay finite. "
                 "Lower learning_rate, or look for extreme inputs."
             )
