@@ -101,7 +101,7 @@ def test_a_mix_meets_its_budget_says_what_it_weighed_and_goes_on_after_a_crash(
     tmp_path: Path, trained: nn.Module, data: wieldy.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mixed, "agreed_costs", lambda *, threads, tier: table_of(tier, threads))
-    monkeypatch.setattr(judge, "PROCESSES", 1)
+    monkeypatch.setattr(judge.Judge.measured, "__defaults__", (1,))
     monkeypatch.setattr(planner, "CURVE", 1)
     budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
     settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300, eight_bits=False)

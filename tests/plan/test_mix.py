@@ -18,7 +18,7 @@ from wieldy.core.ledger import Ledger
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
-from wieldy.plan.damage import Damage
+from wieldy.plan.damage import BROKEN, Damage
 from wieldy.plan.forecast import Forecast, Forecaster
 from wieldy.plan.greedy import descent, joined
 from wieldy.plan.keep import kept_layers
@@ -81,7 +81,7 @@ def test_what_is_not_finite_is_infinitely_bad(network: GraphNetwork, data: wield
     damage, broken = Damage(network, data), zeroed(network, Mix())
     with torch.no_grad():
         broken.tensor("9.bias").fill_(float("nan"))
-    assert damage.of(broken) == float("inf")
+    assert damage.of(broken) == BROKEN
 
 
 def test_every_layer_and_group_has_options_whose_damage_rises(options: Sequence[Option]) -> None:

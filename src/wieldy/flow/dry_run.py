@@ -10,7 +10,7 @@ from torch import nn
 from wieldy.core.data import Data
 from wieldy.core.first import First
 from wieldy.flow.mixed import BRIEF_SECONDS, MOST_EXAMPLES
-from wieldy.flow.shrink import check_data, check_settings, first_input, timing_batch
+from wieldy.flow.shrink import check_data, check_settings, first_input, own_timing
 from wieldy.flow.state import Run
 from wieldy.flow.training import rehearsal, trained
 from wieldy.graph.cost import total_macs, total_parameters
@@ -76,7 +76,7 @@ def facts_of(model: nn.Module, network: GraphNetwork, data: Data) -> str:
 
 def _pieces(run: Run, network: GraphNetwork) -> Pieces:
     """Time one process, some batches of training and one judgement."""
-    process = _seconds(lambda: timing_batch(run, network))
+    process = _seconds(lambda: own_timing(run, network))
     batch_size = run.recovery.fit.batch_size
     brief = rehearsal(run, BATCHES * batch_size)
     judged = First(run.data.validate, 1)

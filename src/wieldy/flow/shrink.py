@@ -15,6 +15,7 @@ from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
+from wieldy.core.records import Timing
 from wieldy.flow.fingerprint import check_fingerprint
 from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
@@ -160,7 +161,9 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
     check_fingerprint(run, network)
-    run.batch = run.batch or timing_batch(run, network)
+    if run.batch is None:
+        timing = own_timing(run, network)
+        run.batch, run.quiet_ms = timing.batch, timing.original_ms
     done = reduced(run, network)
     small, accounted = done.network, done.accounted
     steps: list[dict[str, Any]] = [done.plan.method, run.recovery.model_dump()]
@@ -214,11 +217,11 @@ def write_packages(
     write_atomic(run.folder / PACKAGE, pack(small, **facts))
 
 
-def timing_batch(run: Run, network: GraphNetwork) -> int:
-    """Return the batch at which the whole run measures, so that no two of its figures differ in it."""
+def own_timing(run: Run, network: GraphNetwork) -> Timing:
+    """Time a network against itself: at its batch the whole run measures, so that no two figures differ."""
     with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
         original = Subject(save(network, Path(folder) / ORIGINAL))
-        return measure(original, original, **run.settings, rounds=1, processes=1).batch
+        return measure(original, original, **run.settings, rounds=1, processes=1)
 
 
 def check_data(network: GraphNetwork, data: Data) -> None:

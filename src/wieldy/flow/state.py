@@ -107,6 +107,7 @@ class Run:
     stages: tuple[Stage, ...] = ()  # instead of one method, several in order
     teacher: GraphNetwork | None = None  # of what is trained; None: the network that a method began with
     zeros_stay: bool = False  # whether weights that are zero before a training are so after it
+    quiet_ms: float | None = None  # what the original takes while nobody else is on the machine
     brief: bool = False  # whether trainings are rehearsals, whose state need not outlive a crash
 
     @property

@@ -4,6 +4,8 @@ Of class logits it is the mean over examples of KL(softmax(original) || softmax(
 mean square of the difference over that of the original's. Either needs no labels and is 0 for the original.
 """
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from wieldy.train.distill import divergence
 from wieldy.train.features import distance
 
 EXAMPLES, BATCH = 512, 128
+BROKEN = sys.float_info.max  # of answers that are not finite; a ledger holds no infinity
 
 
 class Damage:
@@ -37,7 +40,7 @@ class Damage:
             self._wanted = [_answers(network, inputs) for inputs in self._inputs]
 
     def of(self, network: GraphNetwork) -> float:
-        """Return the damage of a network; infinite where an answer is not finite."""
+        """Return the damage of a network; the largest number there is where an answer is not finite."""
         total, seen = 0.0, 0
         with lock.working():
             for inputs, wanted in zip(self._inputs, self._wanted, strict=True):
@@ -45,7 +48,7 @@ class Damage:
                 size = len(wanted[0])
                 apart = [self._apart(*pair) for pair in zip(found, wanted, strict=True)]
                 total, seen = total + size * sum(apart) / len(apart), seen + size
-        return total / seen
+        return min(BROKEN, total / seen)
 
     def _apart(self, found: Tensor, wanted: Tensor) -> float:
         if not torch.isfinite(found).all():

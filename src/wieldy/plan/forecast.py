@@ -1,7 +1,8 @@
 """What a mix will cost, before it is built: the cost table's milliseconds, bytes, multiply-accumulates.
 
-Layers add up. What the table cannot know, such as the time of everything without weights, is left to whoever
-measures a mix and corrects the forecast by it.
+Layers add up; those with zeros run together where that pays, what crosses the edges of regions counted. What
+the table cannot know, such as the time of everything without weights, is left to whoever measures a mix and
+corrects the forecast by it.
 """
 
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ from wieldy.graph.cost_table import FLOAT_BYTES, CostTable, Work, work_of
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import CONV, LINEAR
-from wieldy.graph.program import Program
+from wieldy.graph.program import Node, Program
 from wieldy.graph.removal import remove_units
 from wieldy.methods.factor.svd import rank_for_share
 from wieldy.plan.mix import BLOCK, Mix
+from wieldy.runtime.choose import forecast_ms
 
 PROGRAMS = 64  # that are remembered: what differs only in zeros and ranks has the same one
 PLACE_BYTES = 1  # of where a stored weight stands; some take more, which the saved file tells
@@ -49,29 +51,29 @@ class Forecaster:
     def of(self, mix: Mix) -> Forecast:
         """Return what a mix will cost."""
         program, works = self._thinner(tuple(sorted(mix.remove.items())))
-        ms = sizes = 0.0
-        for layer, work in works:
-            share, zeros = mix.ranks.get(layer), mix.zeros.get(layer, 0.0)
-            ms += self._layer_ms(work, share, zeros)
-            sizes += _bytes(work, share, zeros, in_levels=mix.in_levels)
+        dense_ms, zeros, sizes = {}, {}, 0.0
+        for node, work in works:
+            share = mix.ranks.get(node.layer)
+            dense_ms[node.name] = self._layer_ms(work, share)
+            if node.layer in mix.zeros and share is None:
+                zeros[node.weight] = mix.zeros[node.layer]
+            sizes += _bytes(work, share, mix.zeros.get(node.layer, 0.0), in_levels=mix.in_levels)
+        usable = f"{BY_BLOCK[BLOCK]}/conv" in self._table.terms
+        dense = sum(dense_ms.values())
+        ms = forecast_ms(program, zeros, dense_ms, self._table) if zeros and usable else dense
         return Forecast(ms, sizes, total_macs(program))
 
     def _thinner_of(
         self, removed: tuple[tuple[str, tuple[int, ...]], ...]
-    ) -> tuple[Program, tuple[tuple[str, Work], ...]]:
+    ) -> tuple[Program, tuple[tuple[Node, Work], ...]]:
         """Return the program without some units, and the work of its layers."""
         program, _ = remove_units(self._program, self._coupling, dict(removed))
         nodes = [node for node in program.nodes if node.op in (CONV, LINEAR)]
-        return program, tuple((node.layer, work_of(program, node)) for node in nodes)
+        return program, tuple((node, work_of(program, node)) for node in nodes)
 
-    def _layer_ms_of(self, work: Work, share: float | None, zeros: float) -> float:
-        dense = self._table.ms("dense", work)
-        if share is not None:
-            return sum(self._table.ms("dense", part) for part in two_layers(work, share))
-        form = BY_BLOCK[BLOCK]
-        if zeros == 0 or f"{form}/{work.kind}" not in self._table.terms:
-            return dense
-        return min(dense, self._table.ms(form, work, round((1 - zeros) * work.weights)))
+    def _layer_ms_of(self, work: Work, share: float | None) -> float:
+        parts = (work,) if share is None else two_layers(work, share)
+        return sum(self._table.ms("dense", part) for part in parts)
 
 
 def two_layers(work: Work, share: float) -> tuple[Work, Work]:

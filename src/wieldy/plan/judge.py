@@ -1,6 +1,6 @@
 """Mixes of one network: built, saved, timed, trained briefly and judged."""
 
-import sys
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.save import save
 from wieldy.plan.budget import Budget
-from wieldy.plan.damage import Damage
+from wieldy.plan.damage import BROKEN, Damage
 from wieldy.plan.forecast import Forecaster
 from wieldy.plan.greedy import Point
 from wieldy.plan.mix import Mix, thinned, zeroed
@@ -31,7 +31,6 @@ from wieldy.stats.collect import Stats
 from wieldy.train.fit import evaluate
 
 Train = Callable[[GraphNetwork, Mix, float], GraphNetwork]  # at a share of the learning rate
-BROKEN = sys.float_info.max  # the damage of answers that are not finite
 RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of the learning rate, at which brief trainings are tried
 Accept = Callable[[GraphNetwork], bool]
 
@@ -123,6 +122,7 @@ class Judge:
         self._found: dict[str, MixPoint] = {}
         self._timed: list[Measured] = []
         self._rate = RATES[0]
+        self.quiet_ms = math.inf
         self.chosen: MixPoint | None = None
         own = self.measured(Track("original", ()), Point(Mix(), self._first, 0.0))
         self.original_ms, self.original_bytes = own.timing.original_ms, own.sizes[0]
@@ -149,8 +149,9 @@ class Judge:
         path = save(small, self._folder / "mix.wieldy", formats=formats)
         timing = measure(
             Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,
-            processes=processes, ledger=bench.ledger,
+            processes=processes, quiet_ms=self.quiet_ms, ledger=bench.ledger,
         )  # fmt: skip
+        self.quiet_ms = min(self.quiet_ms, timing.original_ms)
         macs = total_macs(bench.network.program), total_macs(small.program)
         sizes = self._original.stat().st_size, path.stat().st_size
         predicted = self.forecast(track, point)[0]
@@ -212,7 +213,7 @@ class Judge:
             small, _ = quantize(small, bench.data, bench.integer)
         return {
             "accepted": bench.accept is None or bool(bench.accept(small)),
-            "damage": min(BROKEN, self._damage.of(small)),
+            "damage": self._damage.of(small),
             "score": evaluate(small, bench.data.validate, bench.data),
         }
 

@@ -22,7 +22,7 @@ from wieldy.plan.greedy import Rates, descent
 from wieldy.plan.judge import Bench, Judge, Measured, Track
 from wieldy.plan.mix import KINDS, Kind, Mix
 
-TRIES = 4  # of mixes that are timed on the way to a goal
+TRIES = 6  # of mixes that are timed on the way to a goal
 NEAR = 0.05  # below the goal: nearer is not looked for
 AIM = 0.98  # of the goal
 CURVE = 8  # points of the trade-off curve
@@ -36,6 +36,7 @@ class Planned:
 
     mix: Mix
     points: tuple[MixPoint, ...]
+    quiet_ms: float  # what the original takes while nobody else is on the machine
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind]) -> Planned:
     best = min(finalists, key=lambda finalist: finalist.point.damage)
     judge.chosen = best.point
     _curve(bench, best, judge)
-    return Planned(best.measured.point.mix, judge.every())
+    return Planned(best.measured.point.mix, judge.every(), judge.quiet_ms)
 
 
 def _rate(track: Track, judge: Judge, finalist: Finalist | None) -> float:

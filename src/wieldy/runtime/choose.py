@@ -1,7 +1,8 @@
 """Which layers run by their zeros: those for which the cost table says that it pays, edges included."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -51,36 +52,82 @@ def choose(
         table: of this machine and tier.
         least_gain: of the dense time, which a region must promise.
     """
-    chosen = _chosen(program, arrays, stored, table, least_gain)
+    chosen, _ = _chosen(program, _options(program, arrays, stored, table), stored, table, least_gain)
     return {node.weight: chosen[node.name].block for node in program.nodes if node.name in chosen}
 
 
-def _chosen(
-    program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable, least_gain: float
+def _options(
+    program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable
 ) -> dict[str, Option]:
-    """Return, by node, the layers that run in our kernels."""
-    options = {
-        node.name: _option(program, node, arrays, stored, table)
-        for node in program.nodes
-        if node.op == CONV or (_is_flat(node) and node.weight in stored)
-    }
+    """Return, by node, how the layers that can run in our kernels would."""
+    found = {}
+    for node in _layers(program, stored):
+        weight = arrays[node.weight]
+        found[node.name] = _option(program, node, stored, table, partial(kept_values, weight))
+    return found
+
+
+def _layers(program: Program, stored: Collection[str]) -> list[Node]:
+    flat = [node for node in program.nodes if _is_flat(node) and node.weight in stored]
+    return [node for node in program.nodes if node.op == CONV] + flat
+
+
+def _chosen(
+    program: Program,
+    options: Mapping[str, Option],
+    stored: Collection[str],
+    table: CostTable,
+    least_gain: float,
+) -> tuple[dict[str, Option], float]:
+    """Return, by node, the layers that run in our kernels, and what crossing the edges of regions costs."""
     chosen = {
         node.name: options[node.name]
         for node in program.nodes
         if _is_flat(node) and node.name in options and _pays([options[node.name]], 0.0, least_gain)
     }
+    edges_ms = 0.0
     sparse = {node.name for node in program.nodes if node.op == CONV and node.weight in stored}
     for region in find_regions(program, lambda n: can_run(n, program), lambda n: n.name in sparse):
-        for node in _best(program, region.nodes, options, table, least_gain):
-            chosen[node.name] = options[node.name]
-    return chosen
+        nodes, crossing_ms = _best(program, region.nodes, options, table, least_gain)
+        chosen |= {node.name: options[node.name] for node in nodes}
+        edges_ms += crossing_ms
+    return chosen, edges_ms
+
+
+def forecast_ms(
+    program: Program, zeros: Mapping[str, float], dense_ms: Mapping[str, float], table: CostTable
+) -> float:
+    """Return what the table says of a network of which only shares of zeros are known, edges included.
+
+    Args:
+        program: a network.
+        zeros: the share of each weight's numbers that is zero, each for itself; of dense ones nothing.
+        dense_ms: by node, what its layer takes dense.
+        table: of this machine and tier.
+
+    Cost: grows with the square of the layers in a region.
+    """
+
+    def kept(node: Node, block: int) -> int:
+        return round((1 - zeros.get(node.weight, 0.0) ** block) * work_of(program, node).weights)
+
+    stored = dict.fromkeys(zeros, 1)
+    options = {
+        node.name: replace(
+            _option(program, node, stored, table, partial(kept, node)), dense_ms=dense_ms[node.name]
+        )
+        for node in _layers(program, stored)
+    }
+    chosen, edges_ms = _chosen(program, options, stored, table, LEAST_GAIN)
+    inside = sum(option.zeros_ms for option in chosen.values())
+    return inside + edges_ms + sum(ms for name, ms in dense_ms.items() if name not in chosen)
 
 
 def predicted_ms(
     program: Program, arrays: Arrays, stored: Mapping[str, int], table: CostTable
 ) -> tuple[float, float]:
     """Return what the table says of all layers with weights: run by their zeros where it pays, and dense."""
-    chosen = _chosen(program, arrays, stored, table, LEAST_GAIN)
+    chosen, _ = _chosen(program, _options(program, arrays, stored, table), stored, table, LEAST_GAIN)
     alone = {
         node.name: table.ms("dense", work_of(program, node))
         for node in program.nodes
@@ -102,18 +149,22 @@ def _is_flat(node: Node) -> bool:
 def _option(
     program: Program,
     node: Node,
-    arrays: Mapping[str, NDArray[Any]],
     stored: Mapping[str, int],
     table: CostTable,
+    kept_of: Callable[[int], int],
 ) -> Option:
-    """Return the best form of a layer inside: as it is stored, or dense in full blocks."""
-    work, weight = work_of(program, node), arrays[node.weight]
+    """Return the best form of a layer inside: as it is stored, or dense in full blocks.
+
+    Args:
+        kept_of: how many values stay where so many rows share a pattern.
+    """
+    work = work_of(program, node)
     blocks = {stored.get(node.weight, DENSE_BLOCK), DENSE_BLOCK} if work.kind == "conv" else {1}
     if work.kind == "linear":
         blocks = {stored[node.weight]}
     costs = {}
     for block in blocks:
-        kept = work.weights if work.kind == "depthwise" else kept_values(weight, block)
+        kept = work.weights if work.kind == "depthwise" else kept_of(block)
         costs[block] = table.ms(BY_BLOCK[block], work, kept)
     best = min(costs, key=lambda block: costs[block])
     return Option(table.ms("dense", work), costs[best], best)
@@ -138,11 +189,11 @@ def _best(
     options: Mapping[str, Option],
     table: CostTable,
     least_gain: float,
-) -> list[Node]:
-    """Return the convolutions of the runs of `nodes` that win most, what crosses their edges counted."""
+) -> tuple[list[Node], float]:
+    """Return the convolutions of the runs of `nodes` that win most, and what crossing their edges costs."""
     places = [place for place, node in enumerate(nodes) if node.op == CONV]
     if not places:
-        return []
+        return [], 0.0
     best, found = 0.0, None
     for first, begin in enumerate(places):
         gain = 0.0
@@ -155,14 +206,16 @@ def _best(
             if won > best:
                 best, found = won, (begin, end)
     if found is None:
-        return []
+        return [], 0.0
     inside = [node for node in nodes[slice(*found)] if node.op == CONV]
     edges_ms = _edges_ms(program, nodes[slice(*found)], table)
     if not _pays([options[node.name] for node in inside], edges_ms, least_gain):
-        return []
-    before, after = nodes[: found[0]], nodes[found[1] :]
-    rest = [_best(program, side, options, table, least_gain) for side in (before, after)]
-    return [*rest[0], *inside, *rest[1]]
+        return [], 0.0
+    sides = (nodes[: found[0]], nodes[found[1] :])
+    (before, before_ms), (after, after_ms) = (
+        _best(program, side, options, table, least_gain) for side in sides
+    )
+    return [*before, *inside, *after], before_ms + edges_ms + after_ms
 
 
 def _edges_ms(program: Program, nodes: tuple[Node, ...], table: CostTable) -> float:
