@@ -56,9 +56,8 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
             [first, second], threads=run.threads, batch=run.batch, tier=run.tier, ledger=run.ledger
         )
         task.advance()
-        timing = measure(
-            first, second, quiet_ms=run.quiet_ms, **run.settings
-        )  # last: some CPUs are slower just after training
+        # last: some CPUs are slower just after training
+        timing = measure(first, second, quiet_ms=run.quiet_ms, **run.settings)
         task.advance(1, f"{timing.ratio} of the milliseconds")
         record = assemble(run, plan, original, package, timing, evidence, accounted)
         record = record.model_copy(
