@@ -49,10 +49,10 @@ from wieldy.zoo.networks.residual import residual28
 
 SINGLES = {
     "mix": Planning(),  # first: of a seed, only its search takes as long as a search does
-    "channels": Planning(kinds=("channels",), eight_bits=False),
-    "zeros": Planning(kinds=("zeros",), eight_bits=False),
-    "rank": Planning(kinds=("rank",), eight_bits=False),
-    "channels in eight bits": Planning(kinds=("channels",)),
+    "channels": Planning(kinds=("channels",), eight_bits=False, curve=0),
+    "zeros": Planning(kinds=("zeros",), eight_bits=False, curve=0),
+    "rank": Planning(kinds=("rank",), eight_bits=False, curve=0),
+    "channels in eight bits": Planning(kinds=("channels",), curve=0),
 }
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
 EPOCHS, RATE = 10, 0.02

@@ -24,7 +24,7 @@ from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
-from wieldy.plan import judge, planner, search
+from wieldy.plan import judge, search
 from wieldy.runtime.measure import measure
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
@@ -102,9 +102,8 @@ def test_a_mix_meets_its_budget_says_what_it_weighed_and_goes_on_after_a_crash(
 ) -> None:
     monkeypatch.setattr(mixed, "agreed_costs", lambda *, threads, tier: table_of(tier, threads))
     monkeypatch.setattr(judge.Judge.measured, "__defaults__", (1,))
-    monkeypatch.setattr(planner, "CURVE", 1)
     budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
-    settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300, eight_bits=False)
+    settings = Planning(kinds=("channels", "zeros"), keep=("re:7",), examples=300, eight_bits=False, curve=1)
     path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=QUICK, planning=settings)
     record = RunRecord.from_json((tmp_path / "record.json").read_text())
     assert record.verdict == "met"

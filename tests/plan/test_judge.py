@@ -82,4 +82,4 @@ def test_a_training_that_diverges_is_refused_and_not_the_end(network: GraphNetwo
 
 
 def measured_of(found: Judge) -> Measured:
-    return found.measured(Track("track", ()), Point(MIX, Forecast(0.5, 1.0, 640), 0.1), 1)
+    return found.measured(Track("track", ()), Point(MIX, Forecast(0.5, 0.5, 1.0, 640), 0.1), 1)

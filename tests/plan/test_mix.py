@@ -167,7 +167,7 @@ class Fixed:
 
     def of(self, mix: Mix) -> Forecast:
         left = self._whole - sum(self._saves[f"{layer}@{share}"] for layer, share in mix.zeros.items())
-        return Forecast(left, 0.0, 0)
+        return Forecast(left, left, 0.0, 0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,7 @@ from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.registry import METHODS
-from wieldy.plan.planner import CURVE, CURVE_PROCESSES, TRIES
+from wieldy.plan.planner import CURVE_PROCESSES, TRIES
 from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
 from wieldy.plan.sensitivity import CHANNELS, MOST, SECONDS, SHARES, ZEROS
 from wieldy.runtime.tier import has_bf16
@@ -126,7 +126,7 @@ def _choosing(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ..
         asking = levels * 2 * MOST * pieces.judging / run.data.validate.size
         tracks = len(run.planning.kinds) + (2 if run.planning.eight_bits else 1)
         weighing = tracks * (TRIED * PROCESSES * pieces.process + brief)
-        curve = CURVE * (CURVE_PROCESSES * pieces.process + brief)
+        curve = run.planning.curve * (CURVE_PROCESSES * pieces.process + brief)
         return (
             Step("asking what each layer can spare", min(SECONDS, asking)),
             Step("weighing methods against each other", weighing),

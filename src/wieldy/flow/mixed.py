@@ -52,7 +52,7 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
     """
     say_what_a_switch_does(run, network)
     bench = bench_of(run, network, planning)
-    planned = plan_mix(bench, planning.kinds)
+    planned = plan_mix(bench, planning.kinds, planning.curve)
     mix, run.quiet_ms = planned.mix, planned.quiet_ms
     run.progress.say(f"chosen: {mix}")
     small, records = thinned(network, mix, bench.stats)

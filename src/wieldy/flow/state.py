@@ -59,13 +59,15 @@ class Planning(Frozen):
         eight_bits: whether all may be rounded, too.
         keep: layers that stay as they are: names, types such as `Conv2d`, or `re:` and an expression.
         examples: of the training set, for the brief training by which mixes are judged; None: as many as
-            train here in a quarter of a minute, up to 5,120.
+            train here in ten seconds, up to 5,120.
+        curve: points of the trade-off that are measured around the choice.
     """
 
     kinds: tuple[Kind, ...] = KINDS
     eight_bits: bool = True
     keep: tuple[str, ...] = ()
     examples: int | None = Field(default=None, ge=1)
+    curve: int = Field(default=8, ge=0)
 
     def settings(self) -> dict[str, Any]:
         """Return these settings as records hold them, a name first."""

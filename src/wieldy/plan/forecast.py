@@ -26,9 +26,16 @@ PLACE_BYTES = 1  # of where a stored weight stands; some take more, which the sa
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a mix will cost; milliseconds are of layers with weights alone, in float32."""
+    """What a mix will cost; milliseconds are of layers with weights alone, in float32.
+
+    Attributes:
+        ms: as they run together.
+        apart_ms: were each to run for itself. One layer's zeros gain nothing where they cost the edges of a
+            region, but do once its neighbours have some: this is what shows the way there.
+    """
 
     ms: float
+    apart_ms: float
     bytes: float
     macs: int
 
@@ -51,17 +58,18 @@ class Forecaster:
     def of(self, mix: Mix) -> Forecast:
         """Return what a mix will cost."""
         program, works = self._thinner(tuple(sorted(mix.remove.items())))
-        dense_ms, zeros, sizes = {}, {}, 0.0
+        dense_ms, zeros, sizes, apart_ms = {}, {}, 0.0, 0.0
         for node, work in works:
             share = mix.ranks.get(node.layer)
             dense_ms[node.name] = self._layer_ms(work, share)
             if node.layer in mix.zeros and share is None:
                 zeros[node.weight] = mix.zeros[node.layer]
+            apart_ms += self._alone_ms(work, dense_ms[node.name], zeros.get(node.weight, 0.0))
             sizes += _bytes(work, share, mix.zeros.get(node.layer, 0.0), in_levels=mix.in_levels)
         usable = f"{BY_BLOCK[BLOCK]}/conv" in self._table.terms
         dense = sum(dense_ms.values())
         ms = forecast_ms(program, zeros, dense_ms, self._table) if zeros and usable else dense
-        return Forecast(ms, sizes, total_macs(program))
+        return Forecast(ms, apart_ms, sizes, total_macs(program))
 
     def _thinner_of(
         self, removed: tuple[tuple[str, tuple[int, ...]], ...]
@@ -74,6 +82,13 @@ class Forecaster:
     def _layer_ms_of(self, work: Work, share: float | None) -> float:
         parts = (work,) if share is None else two_layers(work, share)
         return sum(self._table.ms("dense", part) for part in parts)
+
+    def _alone_ms(self, work: Work, dense_ms: float, zeros: float) -> float:
+        """Return what a layer takes by itself, dense or by its zeros."""
+        form = BY_BLOCK[BLOCK]
+        if zeros == 0 or f"{form}/{work.kind}" not in self._table.terms:
+            return dense_ms
+        return min(dense_ms, self._table.ms(form, work, round((1 - zeros) * work.weights)))
 
 
 def two_layers(work: Work, share: float) -> tuple[Work, Work]:

@@ -25,7 +25,6 @@ from wieldy.plan.mix import KINDS, Kind, Mix
 TRIES = 6  # of mixes that are timed on the way to a goal
 NEAR = 0.05  # below the goal: nearer is not looked for
 AIM = 0.98  # of the goal
-CURVE = 8  # points of the trade-off curve
 DEEPEST = 0.7  # of the goal: where the curve ends
 CURVE_PROCESSES = 3
 
@@ -48,8 +47,13 @@ class Finalist:
     point: MixPoint
 
 
-def plan_mix(bench: Bench, kinds: Sequence[Kind] = KINDS) -> Planned:
+def plan_mix(bench: Bench, kinds: Sequence[Kind] = KINDS, curve: int = 8) -> Planned:
     """Return the mix that meets the budget at the least damage, with the trade-off curve around it.
+
+    Args:
+        bench: what mixes are built, timed and judged with.
+        kinds: of options that may be mixed.
+        curve: points of the trade-off.
 
     Raises:
         BudgetError: no mix that was measured meets the budget; names the nearest.
@@ -58,10 +62,10 @@ def plan_mix(bench: Bench, kinds: Sequence[Kind] = KINDS) -> Planned:
         few seconds and one brief training.
     """
     with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
-        return _planned(bench, Judge(bench, Path(folder)), kinds)
+        return _planned(bench, Judge(bench, Path(folder)), kinds, curve)
 
 
-def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind]) -> Planned:
+def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> Planned:
     starts = {"f32": Mix()} | ({"int8": Mix(in_levels=True)} if bench.integer else {})
     rates: dict[Kind, float] = dict.fromkeys(kinds, 1.0)
     found: list[Finalist | None] = []
@@ -86,7 +90,7 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind]) -> Planned:
         raise BudgetError(judge.nearest())
     best = min(finalists, key=lambda finalist: finalist.point.damage)
     judge.chosen = best.point
-    _curve(bench, best, judge)
+    _curve(bench, best, judge, curve)
     return Planned(best.measured.point.mix, judge.every(), judge.quiet_ms)
 
 
@@ -119,7 +123,7 @@ def _shares(budget: Budget, forecast: Forecast, first: Forecast) -> dict[str, fl
     """Return, for each goal that is asked, what is forecast over what was at first."""
     shares = {}
     if budget.asks_time:
-        shares["ms"] = forecast.ms / first.ms
+        shares["ms"] = forecast.apart_ms / first.apart_ms
     if budget.bytes or budget.bytes_ratio:
         shares["bytes"] = forecast.bytes / first.bytes
     if budget.macs_ratio:
@@ -166,12 +170,12 @@ def _first_that_meets(bench: Bench, track: Track, judge: Judge) -> int:
     return len(track.points) - 1
 
 
-def _curve(bench: Bench, best: Finalist, judge: Judge) -> None:
+def _curve(bench: Bench, best: Finalist, judge: Judge, count: int) -> None:
     """Measure and judge points of a track, evenly from the original to beyond the goal."""
     track = best.track
     shares = [judge.forecast(track, point)[0] for point in track.points]
     deepest = DEEPEST * judge.forecast(track, best.measured.point)[0]
-    wanted = [shares[0] - (shares[0] - deepest) * step / CURVE for step in range(1, CURVE + 1)]
+    wanted = [shares[0] - (shares[0] - deepest) * step / count for step in range(1, count + 1)]
     places = [next((at for at, of in enumerate(shares) if of <= share), len(shares) - 1) for share in wanted]
     indices = list(dict.fromkeys(places))  # a short way down has fewer points
     with bench.progress.task("measuring the trade-off", len(indices)) as task:
