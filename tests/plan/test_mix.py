@@ -18,6 +18,7 @@ from wieldy.core.ledger import Ledger
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.plan import sensitivity
 from wieldy.plan.damage import BROKEN, Damage
 from wieldy.plan.forecast import Forecast, Forecaster
 from wieldy.plan.greedy import descent, joined
@@ -145,6 +146,56 @@ def test_a_forecast_falls_with_everything_that_goes(network: GraphNetwork, table
     assert sparse.macs == dense.macs
     thin = forecaster.of(Mix(ranks={"7": 0.25}))
     assert thin.bytes == pytest.approx(dense.bytes - 0.75 * 4 * 512 * 64, rel=0.02)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shares=st.lists(st.sampled_from([0.0, 0.5, 0.9, 0.97]), min_size=4, max_size=4))
+def test_zeros_are_never_forecast_to_cost_more_than_none_nor_less_than_each_for_itself(
+    shares: list[float],
+) -> None:
+    layers = chain(4)
+    found = cost_table("avx512", 2)
+    assert found is not None
+    forecaster = Forecaster(layers, found)
+    zeros = {name: share for name, share in zip(["0", "2", "4", "6"], shares, strict=True) if share}
+    mixed, dense = forecaster.of(Mix(zeros=zeros)), forecaster.of(Mix())
+    assert mixed.ms <= dense.ms * (1 + 1e-9)
+    assert mixed.apart_ms <= dense.ms * (1 + 1e-9)
+    assert dense.ms == dense.apart_ms
+
+
+def test_zeros_in_one_layer_alone_pay_for_its_edges_which_neighbours_with_zeros_share() -> None:
+    found = cost_table("avx512", 2)
+    assert found is not None
+    forecaster = Forecaster(chain(6), found)
+    names = [str(2 * index) for index in range(6)]
+    dense = forecaster.of(Mix()).ms
+    saved = [dense - forecaster.of(Mix(zeros=dict.fromkeys(names[:count], 0.9))).ms for count in (1, 6)]
+    assert saved[1] > 6 * saved[0]
+
+
+def chain(depth: int) -> GraphNetwork:
+    """Return convolutions of 64 channels one after another, on 14 x 14."""
+    torch.manual_seed(0)
+    layers = [of for _ in range(depth) for of in (nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())]
+    return wieldy.trace(nn.Sequential(*layers), torch.zeros(1, 64, 14, 14))
+
+
+@pytest.mark.parametrize(("seconds", "examples"), [(1e-9, 64), (1e9, 512)])
+def test_layers_of_a_slow_network_are_asked_with_fewer_examples(
+    network: GraphNetwork,
+    data: wieldy.Data,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    examples: int,
+) -> None:
+    monkeypatch.setattr(sensitivity, "SECONDS", seconds)
+    ledger = Ledger(None)
+    options_of(
+        network, data, rank(network, Stats(), MagnitudeConfig()), Stats(), kinds=("rank",), ledger=ledger
+    )
+    assert [value for _, value in ledger.of_kind(sensitivity.PACE)] == [examples]
+    assert {key["examples"] for key, _ in ledger.of_kind("damage")} == {examples}
 
 
 def test_a_mix_is_built_as_it_says(network: GraphNetwork) -> None:

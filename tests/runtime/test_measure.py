@@ -137,6 +137,23 @@ def test_one_process_has_the_interval_of_its_own_rounds(wide, monkeypatch):
     assert timing.turns == "8 paired rounds in one process"
 
 
+@pytest.mark.parametrize(
+    ("quiet_ms", "asked", "kept"),
+    [
+        (None, 1, 1.4),
+        (1.3, 1, 1.4),  # a tenth more is what it is without anybody else
+        (1.0, 3, 1.05),  # until it is quiet
+        (0.5, 5, 0.9),  # or often enough: the quietest counts
+    ],
+)
+def test_what_was_measured_beside_others_is_measured_again(monkeypatch, quiet_ms, asked, kept):
+    pauses = []
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    answers = [[{"original_ms": ms}] for ms in (1.4, 1.2, 1.05, 0.9, 1.3, 0.1)]
+    found = module._quietest(lambda: answers.pop(0), quiet_ms)
+    assert (found["original_ms"], 6 - len(answers), len(pauses)) == (kept, asked, asked - 1)
+
+
 def test_two_real_processes_make_one_figure(wide):
     timing = measure(Subject(wide), Subject(wide), **QUICK | {"processes": 2})
     assert timing.ratio.low <= timing.ratio.value <= timing.ratio.high

@@ -27,7 +27,7 @@ from wieldy.methods.contract import Hook
 Value = TypeVar("Value")
 BACKEND = "gloo"  # weights are in the CPU's memory
 PATIENCE = timedelta(minutes=30)  # one process may measure for long while the others wait
-LOST = ("gloo", "Connection reset", "Connection closed", "Broken pipe", "recvBytes", "store", "Timed out")
+LOST = ("gloo", "Connection reset", "Connection closed", "Broken pipe", "TCPStore")
 
 
 class Ranks:
@@ -135,7 +135,7 @@ class Ranks:
 
 
 class FrozenNorms(Hook):
-    """Keeps norm layers in evaluation mode while all else trains: their statistics stay as they are."""
+    """Keeps BatchNorm modules in evaluation mode while all else trains: their statistics stay as they are."""
 
     def before_forward(self, network: nn.Module) -> None:
         """Put every BatchNorm into evaluation mode; `fit` puts the whole network into training mode."""
