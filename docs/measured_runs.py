@@ -61,9 +61,9 @@ def _curve(found: dict[str, Any]) -> str:
         rival = max((score for at, score in rivals if at <= ratio * 1.02), default=None)
         lines.append([
             f"{ratio:.3f}", point["mix"], f"{point['score']:.4f}", "" if rival is None else f"{rival:.4f}",
-            f"{point['damage']:.4f}",
+            f"{point['damage']:.4f}", point["track"],
         ])  # fmt: skip
-    head = ["of the ms", "mix", "validation", "uniform, no slower", "damage"]
+    head = ["of the ms", "mix", "validation", "uniform, no slower", "damage", "way down"]
     return (
         "Trade-off of seed 0, each point after its brief training; beside it the best of uniform pruning "
         f"that is no slower (by more than 2 %). What was forecast before a point was timed is off by "

@@ -25,7 +25,7 @@ from wieldy.plan.mix import KINDS, Kind, Mix
 TRIES = 6  # of mixes that are timed on the way to a goal
 NEAR = 0.05  # below the goal: nearer is not looked for
 AIM = 0.98  # of the goal
-DEEPEST = 0.7  # of the goal: where the curve ends
+DEEPEST = 0.75  # of the goal: where the curve ends
 CURVE_PROCESSES = 3
 
 
