@@ -78,10 +78,10 @@ def main() -> int:
     return EXIT_MET if equal == len(trials) else EXIT_VERDICT
 
 
-def small_recipe(folder: Path) -> Path:
+def small_recipe(folder: Path, more: str = "") -> Path:
     """Write a recipe whose run takes some seconds of everything: timing, searching, training, examining."""
     (folder / "net.py").write_text(NET, encoding="utf-8")
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE + more, encoding="utf-8")
     return folder / "recipe.yaml"
 
 

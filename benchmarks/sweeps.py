@@ -2,10 +2,10 @@
 
     python benchmarks/sweeps.py [--jobs 2] [--out DIR]
 
-Six points of examples/digits.yaml (two budgets, three seeds): through processes; through Ray, with the
-measurements of the first replayed; and through Ray again, replayed, with a worker killed as soon as one point
-has ended and another has begun. Packages and accuracies must be equal, and no point that had ended may be
-touched. Leaves with 1 where one is not. Writes sweeps.json. Needs ray.
+Six points of the recipe of kills.py on one thread (two budgets, three seeds): through processes; through Ray,
+with the measurements of the first replayed; and through Ray again, replayed, with a worker killed as soon as
+one point has ended and another has begun. Packages and accuracies must be equal, and no point that had ended
+may be touched. Leaves with 1 where one is not. Writes sweeps.json. Needs ray.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from importance import commit
+from kills import small_recipe
 
 from wieldy.core.errors import EXIT_MET, EXIT_VERDICT
 from wieldy.core.files import write_atomic
@@ -33,8 +34,8 @@ from wieldy.runtime.session import usable_cores
 
 WIELDY = Path(sys.executable).with_name("wieldy")
 SWEEP = """
-recipe: {recipe}
-budgets: [{{latency: 70%, max_drop_points: 5}}, {{latency: 50%, max_drop_points: 5}}]
+recipe: recipe.yaml
+budgets: [{latency: 90%}, {latency: 70%}]
 seeds: [0, 1, 2]
 """
 WORKER = b"ray::"  # how Ray names a process that works
@@ -48,10 +49,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
     need("ray", "ray", "this benchmark")
-    recipe = Path(__file__).parent.parent / "examples" / "digits.yaml"
     with tempfile.TemporaryDirectory() as folder:
+        small_recipe(Path(folder), more="threads: 1\n")
         file = Path(folder) / "sweep.yaml"
-        file.write_text(SWEEP.format(recipe=recipe), encoding="utf-8")
+        file.write_text(SWEEP, encoding="utf-8")
         places = {name: Path(folder) / name for name in ("joblib", "ray", "ray, a worker killed")}
         first, second, third = places.values()
         swept = [*map(str, (WIELDY, "sweep", file, "--jobs", asked.jobs))]
