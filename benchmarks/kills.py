@@ -5,7 +5,7 @@
 Each trial runs a recipe (default: a small network of the digits loses channels) anew and kills it at an
 instant drawn evenly over the time that a whole run took; one in three is killed again while it resumes. Its
 package must equal, byte for byte, that of an uninterrupted run that reads back the measurements of the killed
-one. Leaves with 1 where one does not. Writes kills.json.
+one. Leaves with 1 where one does not. A trial is kept in kills.json as soon as it is over.
 """
 
 import argparse
@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from importance import commit
 
 from wieldy.core import digest
 from wieldy.core.errors import EXIT_MET, EXIT_VERDICT
@@ -60,21 +62,26 @@ def main() -> int:
     parser.add_argument("--recipe", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
-    draw, trials = random.Random(asked.seed), []
+    path = prepared(asked.out) / "kills.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if found.get("seed") != asked.seed:
+        found = {"seed": asked.seed, "trials": []}
+    trials = found["trials"]
     with tempfile.TemporaryDirectory() as folder:
         recipe = asked.recipe or small_recipe(Path(folder))
         start = time.monotonic()
         finished("run", recipe, "--out", Path(folder) / "whole")
         whole_s = time.monotonic() - start
         print(f"seed {asked.seed}; an uninterrupted run takes {whole_s:.1f} s", flush=True)
-        for index in range(asked.trials):
-            trials.append(trial(recipe, Path(folder) / str(index), whole_s, draw))
+        for index in range(len(trials), asked.trials):
+            draw = random.Random(f"{asked.seed} {index}")
+            trials.append(trial(recipe, Path(folder) / str(index), whole_s, draw) | {"commit": commit()})
             print(json.dumps(trials[-1]), flush=True)
+            equal = sum(one["equal"] for one in trials)
+            found |= {"whole_s": whole_s, "equal": equal, "environment": environment(usable_cores())}
+            write_atomic(path, (json.dumps(found, indent=1) + "\n").encode())
     equal = sum(one["equal"] for one in trials)
     print(f"{equal} of {len(trials)} end in the same bytes")
-    found = {"seed": asked.seed, "whole_s": whole_s, "equal": equal, "trials": trials}
-    found |= {"environment": environment(usable_cores())}
-    write_atomic(prepared(asked.out) / "kills.json", (json.dumps(found, indent=1) + "\n").encode())
     return EXIT_MET if equal == len(trials) else EXIT_VERDICT
 
 

@@ -37,11 +37,10 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
-from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.quantize.integer import IntegerConfig
-from wieldy.methods.registry import METHODS, settings_of
+from wieldy.methods.registry import METHODS, may_leave_zeros, settings_of
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -194,11 +193,11 @@ def check_settings(run: Run) -> None:
         )
     check_stages(run.stages)
     for config in [stage.method for stage in run.stages] or [run.method]:
-        method = METHODS[type(config)]
-        if run.quantize and method.shape != "score" and not isinstance(config, SvdConfig):
+        if run.quantize and may_leave_zeros(config):
             raise ConfigError(
-                f"quantize: {method.name} may leave zeros, which are multiplied in float32, not in eight "
-                "bits. Leave out quantize, or take a method that removes channels: magnitude, taylor."
+                f"quantize: {METHODS[type(config)].name} may leave zeros, which are multiplied in float32, "
+                "not in eight bits. Leave out quantize, or take a method that removes channels: magnitude, "
+                "taylor."
             )
 
 

@@ -16,7 +16,7 @@ from wieldy.flow.record import beside
 from wieldy.flow.state import Account, Reduced, Run, Stage
 from wieldy.graph.cost import total_macs
 from wieldy.graph.network import GraphNetwork
-from wieldy.methods.registry import METHODS, settings_of
+from wieldy.methods.registry import METHODS, may_leave_zeros, settings_of
 from wieldy.methods.share.unify import UnifyConfig
 from wieldy.package.save import save
 from wieldy.plan.budget import Budget
@@ -61,7 +61,7 @@ def by_steps(run: Run, network: GraphNetwork, reduce: Reduce) -> Reduced:
         one = replace(
             run, method=stage.method, recovery=recovery, stages=(), teacher=network if place else None,
             budget=left_of(run, stage.budget, network, current), quantize=run.quantize if last else None,
-            zeros_stay=bool(formats),
+            zeros_stay=any(may_leave_zeros(of.method) for of in run.stages[:place]),
         )  # fmt: skip
         done = reduce(one, current)
         accounted = beside(accounted, (*done.accounted[0], *done.accounted[1]))

@@ -64,6 +64,18 @@ def settings_of(config: MethodConfig) -> dict[str, Any]:
     return {"name": METHODS[type(config)].name} | config.model_dump()
 
 
+def may_leave_zeros(config: MethodConfig) -> bool:
+    """Return whether weights of layers that stay may be zero after a method.
+
+    Example:
+        >>> may_leave_zeros(zeros.ZerosConfig()), may_leave_zeros(svd.SvdConfig())
+        (True, False)
+    """
+    return METHODS[type(config)].shape != "score" and not isinstance(
+        config, svd.SvdConfig | integer.IntegerConfig
+    )
+
+
 def by_name(name: str) -> type[MethodConfig]:
     """Return the config type of the method called `name` in a recipe.
 
