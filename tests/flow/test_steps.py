@@ -32,6 +32,7 @@ from wieldy.runtime.measure import measure
 from wieldy.runtime.tier import current_tier
 from wieldy.train.fit import FitConfig
 
+pytestmark = pytest.mark.filterwarnings("ignore:small.wieldy. its speed was measured on avx2")
 SHORT = Recovery(fit=FitConfig(epochs=2, learning_rate=0.02), feature_weight=1.0)
 WHOLE = wieldy.Budget(bytes_ratio=0.9, max_drop_points=90)
 ZEROS = Stage(ZerosConfig(sparsity=0.8), WHOLE, SHORT)
@@ -62,7 +63,7 @@ def model() -> nn.Module:
 
 
 def run(model: nn.Module, out: Path, *stages: Stage, **more: Any) -> RunRecord:
-    wieldy.shrink(model, tiny.digits(), WHOLE, out=out, stages=stages, batch=8, **more)
+    wieldy.shrink(model, tiny.digits(), WHOLE, out=out, stages=stages, batch=8, tier="avx2", **more)
     return RunRecord.from_json((out / "record.json").read_text())
 
 

@@ -18,7 +18,7 @@ from wieldy.train.ranks import Ranks
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="gloo's loopback is set up for Linux here")
 RECIPE = (
     "model: net.py:make\ndata: optical-digits\nbudget: {bytes_ratio: 0.9, max_drop_points: 90}\n"
-    "method: {name: zeros}\n"
+    "method: {name: zeros}\ntier: avx2\nthreads: 1\nbatch: 8\n"
 )
 
 
