@@ -14,8 +14,8 @@ from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Change, Plan, Refused
 from wieldy.flow.mixed import by_mix
 from wieldy.flow.record import beside
+from wieldy.flow.stages import by_steps
 from wieldy.flow.state import Reduced, Run
-from wieldy.flow.steps import by_steps
 from wieldy.flow.together import agreed_costs
 from wieldy.flow.training import recovered, trained
 from wieldy.graph.grouped import groupable

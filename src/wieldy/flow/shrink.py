@@ -20,6 +20,7 @@ from wieldy.flow.fingerprint import check_fingerprint
 from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
+from wieldy.flow.stages import check_stages
 from wieldy.flow.state import (
     ORIGINAL,
     PACKAGE,
@@ -30,7 +31,6 @@ from wieldy.flow.state import (
     Stage,
     opened_ledger,
 )
-from wieldy.flow.steps import check_stages
 from wieldy.flow.together import own_folder, shared, training_threads
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork

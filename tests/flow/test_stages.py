@@ -16,7 +16,8 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Silent
 from wieldy.core.records import Change, Plan, RunRecord
-from wieldy.flow import steps, training
+from wieldy.flow import stages as module
+from wieldy.flow import training
 from wieldy.flow.recipe import read_recipe
 from wieldy.flow.run import run_recipe
 from wieldy.flow.state import Recovery, Run, Stage
@@ -91,11 +92,11 @@ def test_goals_of_later_steps_are_shares_of_the_original(model: nn.Module, tmp_p
     now = apply_plan(first, Plan(method={}, remove={group: tuple(range(8))}))
     macs, sizes = ([of(net) for net in (first, now)] for of in (macs_of, bytes_of))
     asked = wieldy.Budget(macs_ratio=0.5, bytes_ratio=0.99, latency_ms=5, max_drop_points=3)
-    left = steps.left_of(plain(tmp_path), asked, first, now)
+    left = module.left_of(plain(tmp_path), asked, first, now)
     assert left.macs_ratio == pytest.approx(0.5 * macs[0] / macs[1])
     assert left.bytes_ratio == min(1.0, 0.99 * sizes[0] / sizes[1]) == 1.0  # it is met: nothing more goes
     assert (left.latency_ms, left.max_drop_points) == (5, 3)
-    assert steps.left_of(plain(tmp_path), asked, first, first) == asked
+    assert module.left_of(plain(tmp_path), asked, first, first) == asked
 
 
 def macs_of(network: GraphNetwork) -> int:
