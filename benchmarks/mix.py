@@ -54,6 +54,7 @@ SINGLES = {
     "rank": Planning(kinds=("rank",), eight_bits=False, curve=0),
     "channels in eight bits": Planning(kinds=("channels",), curve=0),
 }
+MULTIPLE = 8  # of the channels that uniform pruning keeps, as the planner's
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
 EPOCHS, RATE = 10, 0.02
 SHARED = ("timing", "layers", "pace", "damage", "mix")  # what does not depend on which options there are
@@ -165,6 +166,19 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
             point = Point(mix, bench.forecaster.of(mix), 0.0)
             judge.judged(judge.measured(Track("uniform", ()), point), "uniform")
         return judge.every()
+
+
+def of_share(network: GraphNetwork, share: float) -> Mix:
+    """Return a mix that takes about the same share of every group, its smallest filters first."""
+    order: dict[str, list[int]] = {group.name: [] for group in couple(network.program).groups}
+    for name, unit in rank(network, Stats(), MagnitudeConfig()).order:
+        order[name].append(unit)
+    remove = {}
+    for name, units in order.items():
+        kept = max(1, round((1 - share) * len(units) / MULTIPLE)) * MULTIPLE
+        if kept < len(units):
+            remove[name] = tuple(sorted(units[: len(units) - kept]))
+    return Mix(remove=remove)
 
 
 def shares_of(network: GraphNetwork) -> list[Mix]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from importance import commit
-from mix import searching_s
+from mix import of_share, searching_s
 from numpy.typing import NDArray
 from pictures import Pictures, crops, labelled_pictures
 from registry import mobilenet_of_imagenet
@@ -32,12 +32,9 @@ from wieldy.core.ledger import Ledger
 from wieldy.core.records import RunRecord
 from wieldy.flow.state import PACKAGE, RECORD, Planning, Recovery, Run, prepared
 from wieldy.flow.training import recovered
-from wieldy.graph.coupling import couple
-from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.plan.budget import Budget
-from wieldy.plan.mix import Mix, thinned
-from wieldy.plan.ranking import rank
+from wieldy.plan.mix import thinned
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
@@ -47,7 +44,6 @@ from wieldy.train.fit import FitConfig
 
 HELD_OUT = 1024  # crops of photos that nothing was trained on
 BATCH = 32
-MULTIPLE = 8  # of the channels that uniform pruning keeps, as the planner's
 HALVINGS = 7
 PLANNING = Planning(kinds=("channels",), curve=4)  # and eight bits; all kinds would take an hour of asking
 
@@ -156,19 +152,6 @@ def uniform(
     )  # fmt: skip
     wieldy.save(recovered(run, network, mix.remove), path)
     return path, low, measure(Subject(own), Subject(path), batch=1, tier=tier)
-
-
-def of_share(network: GraphNetwork, share: float) -> Mix:
-    """Return a mix that takes about the same share of every group, its smallest filters first."""
-    order: dict[str, list[int]] = {group.name: [] for group in couple(network.program).groups}
-    for name, unit in rank(network, Stats(), MagnitudeConfig()).order:
-        order[name].append(unit)
-    remove = {}
-    for name, units in order.items():
-        kept = max(1, round((1 - share) * len(units) / MULTIPLE)) * MULTIPLE
-        if kept < len(units):
-            remove[name] = tuple(sorted(units[: len(units) - kept]))
-    return Mix(remove=remove)
 
 
 def compared(judged: Judged, mix: Path, rival: Path) -> dict[str, Any]:

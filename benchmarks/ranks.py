@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from importance import commit
-from mobilenet import of_share
+from mix import of_share
 from torch import Tensor
 
 import wieldy
