@@ -96,3 +96,16 @@ def test_goals_on_the_command_line_stand_in_for_the_recipes(
     (tmp_path / "wieldy.yaml").write_text(commented(file, "Net", "my_data", tmp_path / "wieldy.yaml")[0])
     budget = asking(read_recipe(tmp_path / "wieldy.yaml"), goals, drop).budget_value()
     assert budget.model_dump(exclude_none=True) == expected
+
+
+def test_a_class_without_weights_is_said_to_be_untrained(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    (file.parent / "mine.pt").write_bytes(b"")
+    assert run_verb(["init", str(file), "--model", "Net", "--data", "my_data", "--out", "a.yaml"]) == 0
+    told = capsys.readouterr().err
+    assert "Net is a class" in told
+    assert "--weights. Beside it there is mine.pt." in told
+    assert run_verb(["init", str(file), "--model", "best_model", "--data", "my_data", "--out", "b.yaml"]) == 0
+    assert "is a class" not in capsys.readouterr().err

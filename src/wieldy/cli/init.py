@@ -32,7 +32,7 @@ def init(
     Example: wieldy init my_model.py
     """
     need("torch", "compress", "wieldy init")
-    from wieldy.flow.init import commented, offer_of
+    from wieldy.flow.init import commented, offer_of, untrained
 
     if out.exists() and not force:
         raise ConfigError(f"{out}: stands there already. Add --force, or name another with --out.")
@@ -42,12 +42,15 @@ def init(
     data = data or chosen(
         "data", others, f"{file} defines no data; see docs/recipes.md or name a built-in set"
     )
+    warning = "" if weights else untrained(file, model)
     text, facts = commented(file, model, data, out, weights=weights)
     write_atomic(out, text.encode())
     if json:
-        show.as_json({"recipe": str(out), "model": model, "data": data, "found": facts})
+        show.as_json({"recipe": str(out), "model": model, "data": data, "found": facts, "warning": warning})
     else:
         print(f"{facts}\nwrote {out}\nnext: wieldy run {out}")
+        if warning:
+            print(f"note: {warning}", file=sys.stderr)
     return EXIT_MET
 
 

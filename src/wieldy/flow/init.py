@@ -41,6 +41,7 @@ seed: 0
 """
 
 
+STATES = (".safetensors", ".pt", ".pth")  # how files with a state_dict end
 WORDS = {"model": "model|net", "data": "data|loader"}
 
 
@@ -99,6 +100,23 @@ def _needs_arguments(value: Any) -> bool:
         return True
     optional = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     return any(of.default is of.empty and of.kind not in optional for of in parameters)
+
+
+def untrained(path: Path, model: str) -> str:
+    """Say that a model has no weights but those that it is made with, where that is so; else nothing.
+
+    Args:
+        path, model: a file, and a name of what it offers: a class is made anew whenever a run begins.
+    """
+    if not inspect.isclass(getattr(imported_as_script(path), model, None)):
+        return ""
+    folder = path.parent.resolve()
+    states = [of.name for kind in STATES for of in sorted(folder.glob(f"*{kind}"))]
+    near = f" Beside it there is {', '.join(states)}." if states else ""
+    return (
+        f"{model} is a class, so its weights are those that it is made with: nothing that was trained. Name "
+        f"the file that holds its state_dict, with --weights.{near}"
+    )
 
 
 def commented(file: Path, model: str, data: str, out: Path, *, weights: str | None = None) -> tuple[str, str]:
