@@ -1,4 +1,4 @@
-"""Does fine-tuning under torchrun do what one process does? The embedded network, half of its channels gone.
+"""Does fine-tuning under torchrun do what one process does? The embedded network without a quarter of it.
 
     python benchmarks/ranks.py [--world 2] [--epochs 3] [--out DIR]
 
@@ -40,7 +40,7 @@ from wieldy.zoo.data import fashion
 from wieldy.zoo.networks.lenet import Lenet5, seeded
 from wieldy.zoo.networks.residual import residual28
 
-SHARE = 0.5
+SHARE = 0.25
 STEPS, BATCH = 10, 128
 EQUAL, POINTS = 1e-5, 0.5
 AS_RANK = "--as-rank"
@@ -82,9 +82,9 @@ def as_rank(folder: Path, epochs: int) -> int:
     torch.set_num_threads(max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     data = fashion.embedded()
     ten = Data(data.train.take(np.arange(STEPS * BATCH)), data.validate, data.test)
-    brief = FitConfig(epochs=1, batch_size=BATCH, learning_rate=0.01)
+    brief = FitConfig(epochs=1, batch_size=BATCH, learning_rate=0.001)
     small = pruned(data)
-    live = fit(small, data, config=FitConfig(epochs=epochs, learning_rate=0.02, batch_size=BATCH))
+    live = fit(small, data, config=FitConfig(epochs=epochs, learning_rate=0.01, batch_size=BATCH))
     states = {
         "without norms": fit(seeded(Lenet5, 0), ten, config=brief).state_dict(),
         "frozen norms": fit(small, ten, FrozenNorms(), config=brief).state_dict(),
@@ -96,7 +96,7 @@ def as_rank(folder: Path, epochs: int) -> int:
 
 
 def pruned(data: Data) -> GraphNetwork:
-    """Return the embedded network without half of its channels, which has not learnt again yet."""
+    """Return the embedded network without a quarter of its channels, which has not learnt again yet."""
     network = wieldy.trace(residual28(), torch.zeros(1, 1, 28, 28))
     small, _ = thinned(network, of_share(network, SHARE), Stats())
     recalibrate(small, data.train)
