@@ -31,7 +31,6 @@ from wieldy.flow.log import Logged
 from wieldy.flow.mixed import bench_of
 from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.state import RECORD, Planning, Recovery, Run, prepared
-from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.plan.budget import Budget
@@ -170,9 +169,7 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
 
 def of_share(network: GraphNetwork, share: float) -> Mix:
     """Return a mix that takes about the same share of every group, its smallest filters first."""
-    order: dict[str, list[int]] = {group.name: [] for group in couple(network.program).groups}
-    for name, unit in rank(network, Stats(), MagnitudeConfig()).order:
-        order[name].append(unit)
+    order = rank(network, Stats(), MagnitudeConfig()).by_group()
     remove = {}
     for name, units in order.items():
         kept = max(1, round((1 - share) * len(units) / MULTIPLE)) * MULTIPLE
@@ -183,9 +180,7 @@ def of_share(network: GraphNetwork, share: float) -> Mix:
 
 def shares_of(network: GraphNetwork) -> list[Mix]:
     """Return mixes that take the same share of every group, its smallest filters first."""
-    order: dict[str, list[int]] = {group.name: [] for group in couple(network.program).groups}
-    for name, unit in rank(network, Stats(), MagnitudeConfig()).order:
-        order[name].append(unit)
+    order = rank(network, Stats(), MagnitudeConfig()).by_group()
     return [
         Mix(
             remove={

@@ -18,7 +18,6 @@ from wieldy.flow.state import Recovery
 from wieldy.methods.prune.guided import table_of
 from wieldy.methods.registry import METHODS, by_name
 from wieldy.package.read import read
-from wieldy.runtime.measure import measure
 from wieldy.train.fit import FitConfig, fit
 from wieldy.zoo.data.digits import optical_digits
 
@@ -40,10 +39,9 @@ METHODS_IN_RUNS: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_process() -> Iterator[None]:
-    """Figures of one process instead of six: what is tested here does not depend on how sure they are."""
+def known_costs(one_process: None) -> Iterator[None]:
+    """A cost table that is at hand, and figures of one process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(measure.__kwdefaults__, "processes", 1)
         patch.setattr(reduce, "agreed_costs", lambda *, threads, tier: table_of(tier, threads))
         yield
 

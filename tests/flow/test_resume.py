@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from wieldy.core.lock import alone_in
 from wieldy.flow.run import resume
 from wieldy.flow.state import TRAINING, Recovery
 from wieldy.methods.prune.zeros import ZerosConfig
-from wieldy.runtime.measure import measure
 from wieldy.train.fit import FitConfig
 from wieldy.zoo.data.digits import optical_digits
 
@@ -35,16 +33,11 @@ recovery: {fit: {epochs: 6}}
 """
 
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
+
 class Cut(Exception):
     """Stands for a crash."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_process() -> Iterator[None]:
-    """Figures of one process instead of six: none of them is looked at here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(measure.__kwdefaults__, "processes", 1)
-        yield
 
 
 @pytest.fixture(scope="module")

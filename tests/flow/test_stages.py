@@ -1,7 +1,6 @@
 """Several methods in order: each works on what the one before left, and undoes none of it."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,13 @@ from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.share.unify import UnifyConfig
 from wieldy.package.read import read
 from wieldy.package.save import pack
-from wieldy.runtime.measure import measure
 from wieldy.runtime.tier import current_tier
 from wieldy.train.fit import FitConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:small.wieldy. its speed was measured on avx2")
+pytestmark = [
+    pytest.mark.usefixtures("one_process"),
+    pytest.mark.filterwarnings("ignore:small.wieldy. its speed was measured on avx2"),
+]
 SHORT = Recovery(fit=FitConfig(epochs=2, learning_rate=0.02), feature_weight=1.0)
 WHOLE = wieldy.Budget(bytes_ratio=0.9, max_drop_points=90)
 ZEROS = Stage(ZerosConfig(sparsity=0.8), WHOLE, SHORT)
@@ -42,14 +43,6 @@ GOOD = "model: net.py:make\ndata: optical-digits\nbudget: {bytes_ratio: 0.9, max
 
 def channels(macs: float) -> Stage:
     return Stage(MagnitudeConfig(), wieldy.Budget(macs_ratio=macs), SHORT)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_process() -> Iterator[None]:
-    """Figures of one process instead of six: what is tested here does not depend on how sure they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(measure.__kwdefaults__, "processes", 1)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from wieldy.core.optional import need
 from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import RunRecord
 from wieldy.flow.dry_run import Step, forecast
-from wieldy.flow.log import Logged
 from wieldy.flow.recipe import Recipe, asking, read_recipe
 from wieldy.flow.shrink import default_method, execute
 from wieldy.flow.sources import load_data, load_model
-from wieldy.flow.state import RECORD, Run, opened_ledger
-from wieldy.flow.together import own_folder, shared
+from wieldy.flow.state import RECORD, Run
+from wieldy.flow.together import begun
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, current_tier
+from wieldy.train.ranks import Ranks
 from wieldy.train.watch import Log
 
 DEMO = Recipe(
@@ -202,15 +202,11 @@ def follow(
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
-    with own_folder(out) as folder:
-        first = folder == out
-        log = Logged(folder, progress if progress and first else Silent(), resumed=resumed)
-        ledger = shared(opened_ledger(folder, replay if first else None, resumed=resumed))
+    with begun(out, replay=replay, resumed=resumed, progress=progress) as (folder, log, ledger):
         run = run_of(origin, data, folder, ledger=ledger, progress=log, normalisation=normalisation)
-        if run.recipe["tensorboard"] and first:
+        if run.recipe["tensorboard"] and Ranks().first:
             run.watch = tensorboard(folder / "tensorboard")
         if not resumed:
             run.ledger.note(BEGUN, {}, origin.model_dump())
         execute(run, model)
-        log.settle()
         return RunRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))

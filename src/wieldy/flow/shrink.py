@@ -14,10 +14,9 @@ from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
-from wieldy.core.progress import Progress, Silent
+from wieldy.core.progress import Progress
 from wieldy.core.records import Timing
 from wieldy.flow.fingerprint import check_fingerprint
-from wieldy.flow.log import Logged
 from wieldy.flow.record import beside, write_record
 from wieldy.flow.reduce import reduced
 from wieldy.flow.stages import check_stages
@@ -29,9 +28,8 @@ from wieldy.flow.state import (
     Recovery,
     Run,
     Stage,
-    opened_ledger,
 )
-from wieldy.flow.together import own_folder, shared, training_threads
+from wieldy.flow.together import begun, training_threads
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
@@ -119,9 +117,7 @@ def shrink(
     tier = tier or current_tier()
     if quantize is True:
         quantize = IntegerConfig.fitting(tier)
-    with own_folder(Path(out)) as folder:
-        first = folder == Path(out)
-        log = Logged(folder, progress if progress and first else Silent(), resumed=resume)
+    with begun(Path(out), replay=replay, resumed=resume, progress=progress) as (folder, log, ledger):
         run = Run(
             folder=folder,
             data=data,
@@ -139,12 +135,11 @@ def shrink(
             title=type(model).__name__,
             recipe={},
             reproduce=(),
-            ledger=shared(opened_ledger(folder, replay if first else None, resumed=resume)),
+            ledger=ledger,
             progress=log,
             watch=watch,
         )
         execute(run, model, example)
-        log.settle()
     return Path(out) / PACKAGE
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from wieldy.core.ledger import Ledger
 from wieldy.core.lock import alone_in
-from wieldy.flow.state import MEASURED, prepared
+from wieldy.core.progress import Progress, Silent
+from wieldy.flow.log import Logged
+from wieldy.flow.state import MEASURED, opened_ledger, prepared
 from wieldy.graph.cost_table import CostTable
 from wieldy.runtime.measure import measured_costs
 from wieldy.train.ranks import Ranks
@@ -61,7 +63,25 @@ class SharedLedger(Ledger):
 
 
 @contextmanager
-def own_folder(out: Path) -> Iterator[Path]:
+def begun(
+    out: Path, *, replay: str | Path | None, resumed: bool, progress: Progress | None
+) -> Iterator[tuple[Path, Logged, Ledger]]:
+    """Begin a run, or go on with it: yield this process's folder, log and ledger; the log ends with the run.
+
+    Args:
+        out, replay: the first process's folder, and whose measurements it reads back.
+        resumed: whether the run goes on.
+        progress: is told by the first process alone.
+    """
+    first = Ranks().first
+    with _own_folder(out) as folder:
+        log = Logged(folder, progress if progress and first else Silent(), resumed=resumed)
+        yield folder, log, shared(opened_ledger(folder, replay if first else None, resumed=resumed))
+        log.settle()
+
+
+@contextmanager
+def _own_folder(out: Path) -> Iterator[Path]:
     """Hold the folder of a run, or where another process of the run does, one that is gone afterwards."""
     if Ranks().first:
         with alone_in(prepared(out)):

@@ -36,17 +36,21 @@ class Ranking:
     order: tuple[tuple[str, int], ...]
     sizes: Mapping[str, int]
 
+    def by_group(self, count: int | None = None) -> dict[str, list[int]]:
+        """Return the units of each group, the cheapest first; of the first `count` of the order alone."""
+        found: dict[str, list[int]] = {}
+        for name, unit in self.order[:count]:
+            found.setdefault(name, []).append(unit)
+        return found
+
     def removal(self, fraction: float, multiple: int) -> dict[str, tuple[int, ...]]:
         """Return what goes when `fraction` of the order does, each group keeping a multiple of `multiple`.
 
         Rounding is towards keeping: the dearest of the chosen channels stay. At least a tenth of a
         group stays, and where it is large enough one whole multiple.
         """
-        chosen: dict[str, list[int]] = {}
-        for name, unit in self.order[: round(fraction * len(self.order))]:
-            chosen.setdefault(name, []).append(unit)
         removal = {}
-        for name, units in chosen.items():
+        for name, units in self.by_group(round(fraction * len(self.order))).items():
             size = self.sizes[name]
             keep = max(size - len(units), _least(size))
             keep = min(size, -(-keep // multiple) * multiple)

@@ -143,10 +143,7 @@ def touched(network: GraphNetwork, option: Option) -> set[str]:
 
 def _channels(network: GraphNetwork, ranking: Ranking, multiple: int) -> Iterator[Option]:  # noqa: ARG001
     """Yield each group with the shares of its channels that may go, the cheapest first."""
-    order: dict[str, list[int]] = {}
-    for name, unit in ranking.order:
-        order.setdefault(name, []).append(unit)
-    for name, units in order.items():
+    for name, units in ranking.by_group().items():
         size, levels = ranking.sizes[name], dict[int, Mix]()
         for share in CHANNELS:
             keep = -(-max(1, round((1 - share) * size)) // multiple) * multiple

@@ -62,13 +62,16 @@ class Ranks:
             >>> Ranks().part(7)
             slice(0, 7, None)
         """
-        begin, end = (size * rank // self.world for rank in (self.rank, self.rank + 1))
+        begin, end = self._bounds(size)
         return slice(begin, end) if begin < end else slice(0, 1)
 
     def weight(self, size: int) -> float:
         """Return how often this process's loss counts, so that the mean over processes is the batch's."""
-        begin, end = (size * rank // self.world for rank in (self.rank, self.rank + 1))
+        begin, end = self._bounds(size)
         return (end - begin) * self.world / size
+
+    def _bounds(self, size: int) -> tuple[int, int]:
+        return size * self.rank // self.world, size * (self.rank + 1) // self.world
 
     def from_first(self, compute: Callable[[], Value]) -> Value:
         """Return what the first process computes; the others wait for it."""
