@@ -50,6 +50,7 @@ SINGLES = {
     "mix": Planning(),  # first: of a seed, only its search takes as long as a search does
     "channels": Planning(kinds=("channels",), eight_bits=False, curve=0),
     "zeros": Planning(kinds=("zeros",), eight_bits=False, curve=0),
+    "eight bits": Planning(kinds=(), curve=0),
     "rank": Planning(kinds=("rank",), eight_bits=False, curve=0),
     "channels in eight bits": Planning(kinds=("channels",), curve=0),
 }

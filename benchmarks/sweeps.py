@@ -28,7 +28,7 @@ from wieldy.core.files import write_atomic
 from wieldy.core.ledger import PARTIAL
 from wieldy.core.optional import need
 from wieldy.flow.state import RECORD, prepared
-from wieldy.flow.sweep import Result, status
+from wieldy.flow.sweep import POINTS, Result, status
 from wieldy.runtime.environment import environment
 from wieldy.runtime.session import usable_cores
 
@@ -88,15 +88,21 @@ def ran_with_a_kill(command: list[str], out: Path) -> tuple[list[str], float]:
     """Kill a worker in the middle; return the ended points that were touched after it, and the time."""
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
-        while not (list(out.glob(f"*/{RECORD}")) and list(out.glob(f"*/{PARTIAL}"))):
+        while not (ended := _ended(out)) or not list(out.glob(f"*/{PARTIAL}")):
             if running.poll() is not None or time.perf_counter() - start > PATIENCE_S:
                 raise SystemExit("the sweep ended before a worker could be killed")
             time.sleep(0.05)
-        ended = {path: path.stat().st_mtime_ns for path in out.glob(f"*/{RECORD}")}
         os.kill(busy_worker(), signal.SIGKILL)
     return [path.parent.name for path, at in ended.items() if path.stat().st_mtime_ns != at], (
         time.perf_counter() - start
     )
+
+
+def _ended(out: Path) -> dict[Path, int]:
+    """Return the records of the points that ended, and when they were written."""
+    points = status(out) if (out / POINTS).is_file() else ()
+    files = [out / point.name / RECORD for point in points if point.state in ("met", "missed")]
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 def busy_worker() -> int:

@@ -22,7 +22,7 @@ from measured import (
     soak,
     table,
 )
-from measured_runs import kills, mix, mobilenet, ranks
+from measured_runs import kills, mix, mobilenet, ranks, sweeps
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -125,6 +125,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mobilenet": mobilenet,
     "kills": kills,
     "ranks": ranks,
+    "sweeps": sweeps,
     "exit-codes": exit_codes,
 }
 

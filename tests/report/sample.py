@@ -10,6 +10,7 @@ from wieldy.core.records import (
     Interval,
     LayerRow,
     LayerTime,
+    MixPoint,
     NetworkCard,
     Refused,
     RunRecord,
@@ -382,6 +383,28 @@ def crowded_record() -> RunRecord:
         not_tested=(long,),
         data={"note": long * 3},
     )
+
+
+def mixes() -> tuple[MixPoint, ...]:
+    """Ways down of a planner, one mix on each of them beaten."""
+    found = []
+    for track, scores in {
+        "channels alone": (0.91, 0.897), "rank alone": (0.8875,), "zeros alone": (0.906,),
+        "all in f32": (0.942, 0.9215), "all in int8": (0.943, 0.9385, 0.9275, 0.915),
+    }.items():  # fmt: skip
+        for step, score in enumerate(scores):
+            ratio = 0.55 - 0.07 * step
+            found.append(MixPoint(
+                mix=f"{40 + 8 * step} channels less in 6 groups, 50% to 95% zeros in 12 layers, eight bits",
+                track=track, timing=timing(ratio), forecast_ratio=ratio + 0.01, macs=46_945_632,
+                bytes=398_131, parameters=359_074, damage=0.95 - score, score=score, chosen=score == 0.9275,
+            ))  # fmt: skip
+    return tuple(found)
+
+
+def mixed_record() -> RunRecord:
+    """What a planner that mixes methods leaves behind."""
+    return full_record(candidates=(), mixes=mixes(), method={"method": "mix"})
 
 
 def minimal_record() -> RunRecord:

@@ -8,7 +8,12 @@ import sample
 from wieldy.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-RECORDS = {"full": sample.full_record, "minimal": sample.minimal_record, "crowded": sample.crowded_record}
+RECORDS = {
+    "full": sample.full_record,
+    "mixed": sample.mixed_record,
+    "minimal": sample.minimal_record,
+    "crowded": sample.crowded_record,
+}
 
 # Boxes whose text is wider than they are, unless they or what holds them scroll.
 CLIPPED = """() => {
@@ -65,7 +70,14 @@ def visit(browser, file, scheme, width, **context):
 
 @pytest.mark.parametrize("width", [1400, 760, 400])
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("full", "light"), ("full", "dark"), ("minimal", "dark"), ("crowded", "light")]
+    ("name", "scheme"),
+    [
+        ("full", "light"),
+        ("full", "dark"),
+        ("mixed", "light"),
+        ("minimal", "dark"),
+        ("crowded", "light"),
+    ],
 )
 def test_nothing_is_fetched_fails_or_is_cut_off(browser, files, name, scheme, width):
     page, asked, wrong = visit(browser, files[name], scheme, width)

@@ -28,6 +28,15 @@ from wieldy.report.svg import (
 
 WIDE = 540.0
 NARROW = 340.0
+SHAPES: dict[str, tuple[tuple[float, float], ...]] = {  # of the marks of a series: a circle, or its corners
+    "●": (),
+    "■": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
+    "◆": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
+    "▲": ((0, -1.25), (1.25, 1), (-1.25, 1)),
+    "▼": ((0, 1.25), (1.25, -1), (-1.25, -1)),
+    "✚": ((-0.4, -1.25), (0.4, -1.25), (0.4, -0.4), (1.25, -0.4), (1.25, 0.4), (0.4, 0.4), (0.4, 1.25),
+          (-0.4, 1.25), (-0.4, 0.4), (-1.25, 0.4), (-1.25, -0.4), (-0.4, -0.4)),
+}  # fmt: skip
 TOP, BOTTOM = (
     30.0,
     42.0,
@@ -118,21 +127,12 @@ def _candidate(candidate: Candidate, x: Scale, y: Scale, series: int, aside: flo
 
 
 def marker(x: float, y: float, radius: float, series: int, class_: str) -> str:
-    """Return a circle, a square, a diamond or a triangle."""
-    if series % 4 == 0:
+    """Return what stands for a series: a circle, or a polygon."""
+    corners = list(SHAPES.values())[series % len(SHAPES)]
+    if not corners:
         return dot(x, y, radius, class_)
-    far = radius * 1.25
-    corners = (
-        [
-            (x - radius, y - radius),
-            (x + radius, y - radius),
-            (x + radius, y + radius),
-            (x - radius, y + radius),
-        ],
-        [(x, y - far), (x + far, y), (x, y + far), (x - far, y)],
-        [(x, y - far), (x + far, y + radius), (x - far, y + radius)],
-    )[series % 4 - 1]
-    return tag("polygon", points=" ".join(f"{px:.2f},{py:.2f}" for px, py in corners), class_=class_)
+    points = " ".join(f"{x + radius * dx:.2f},{y + radius * dy:.2f}" for dx, dy in corners)
+    return tag("polygon", points=points, class_=class_)
 
 
 def layer_times(rows: Sequence[LayerBar], width: float = WIDE) -> str:

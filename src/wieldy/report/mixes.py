@@ -1,4 +1,7 @@
-"""The trade-off of a run whose planner mixed methods: what each keeps of the metric at its milliseconds."""
+"""The trade-off of a run whose planner mixed methods: what each keeps of the metric at its milliseconds.
+
+Its curve joins the mixes that no other beats, neither in milliseconds nor in damage.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 from wieldy.core.records import MixPoint, RunRecord
 from wieldy.report.charts import BOTTOM, TOP, WIDE, marker, one_decimal
 from wieldy.report.figures import fixed, milliseconds, ratio, short, size
-from wieldy.report.svg import Scale, axes, dot, drawing, line, text, titled
+from wieldy.report.svg import Scale, axes, dot, drawing, line, path, text, titled
 
 MARGIN = 0.1  # of the scores' range, above and below
 
@@ -25,6 +28,8 @@ def chart(points: Sequence[MixPoint], goal: float | None, width: float = WIDE) -
         parts += [line(x(goal), y.start, x(goal), y.end, "goal")]
         parts += [text(f"goal {fixed(goal)}", x(goal) + 6, y.start - 8, "strong")]
     tracks = tracks_of(points)
+    curve = [(x(at.timing.ratio.value), y(at.score)) for at in curve_of(points)]
+    parts.append(path(curve, "curve point-line"))
     for point in sorted(points, key=lambda of: of.chosen):  # the chosen one is drawn last
         parts.append(_point(point, x, y, tracks.index(point.track)))
     chosen = next((point for point in points if point.chosen), None)
@@ -32,6 +37,20 @@ def chart(points: Sequence[MixPoint], goal: float | None, width: float = WIDE) -
         f"Chosen: {_words(chosen)}." if chosen else "None was chosen."
     )
     return drawing(width, height, words, *parts)
+
+
+def curve_of(points: Sequence[MixPoint]) -> list[MixPoint]:
+    """Return the trade-off, slowest first: mixes that no quicker one beats in damage.
+
+    Example:
+        >>> curve_of([])
+        []
+    """
+    curve: list[MixPoint] = []
+    for point in sorted(points, key=lambda of: (of.timing.ratio.value, of.damage)):
+        if not curve or point.damage < curve[-1].damage:
+            curve.append(point)
+    return curve[::-1]
 
 
 def tracks_of(points: Sequence[MixPoint]) -> list[str]:
@@ -65,4 +84,5 @@ def row(point: MixPoint, record: RunRecord) -> dict[str, Any]:
         "ms": f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
         "score": fixed(point.score, 4),
         "chosen": point.chosen,
+        "beaten": point not in curve_of(record.mixes),
     }

@@ -29,7 +29,7 @@ MOST_BARS = 40
 FULL, MIDDLE = 1140.0, 740.0  # a chart as wide as the page, and as a tablet or a sheet of paper
 HALF = {"wide": charts.WIDE, "narrow": charts.NARROW}  # a chart in a card of half the page
 MARKS = {"proved": "✓", "refuted": "✕", "unknown": "?"}
-SHAPES = ("●", "■", "◆", "▲")
+SHAPES = tuple(charts.SHAPES)
 
 
 def drawn(draw: Any, *data: Any, full: bool = False) -> list[tuple[str, str]]:
@@ -151,7 +151,7 @@ def trade_off(record: RunRecord) -> View | None:
     multiples = sorted({c.multiple for c in ordered})
     return {
         "chart": drawn(charts.tradeoff, ordered, goal, full=True),
-        "series": [(SHAPES[i % 4], f"channels a multiple of {m}") for i, m in enumerate(multiples)],
+        "series": [(SHAPES[i % len(SHAPES)], f"channels a multiple of {m}") for i, m in enumerate(multiples)],
         "rows": [_candidate(c, record) for c in ordered],
         "chosen": next((_candidate(c, record) for c in ordered if c.chosen), None),
         "goal": None if goal is None else fixed(goal),
@@ -169,7 +169,7 @@ def mixed(record: RunRecord) -> View | None:
     tracks = mixes.tracks_of(record.mixes)
     return {
         "chart": drawn(mixes.chart, record.mixes, goal, full=True),
-        "series": [(SHAPES[index % 4], name) for index, name in enumerate(tracks)],
+        "series": [(SHAPES[index % len(SHAPES)], name) for index, name in enumerate(tracks)],
         "rows": [mixes.row(point, record) for point in record.mixes],
         "chosen": next((mixes.row(point, record) for point in record.mixes if point.chosen), None),
         "goal": None if goal is None else fixed(goal),
