@@ -82,7 +82,7 @@ def main() -> None:
     check_tier(asked.tier)
     torch.set_num_threads(usable_cores())
     model = mobilenet_of_imagenet()
-    fit = FitConfig(epochs=asked.epochs, batch_size=BATCH, learning_rate=0.005, precision="bf16")
+    fit = FitConfig(epochs=asked.epochs, batch_size=BATCH, learning_rate=0.001, precision="bf16")
     recovery = Recovery(fit=fit, temperature=2.0)
     budget = Budget(latency_ratio=asked.goal, max_drop_points=asked.drop)
     with tempfile.TemporaryDirectory() as folder:

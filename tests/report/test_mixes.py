@@ -45,5 +45,5 @@ def test_the_page_tells_which_mixes_are_beaten_and_which_way_down_each_mark_stan
     written = render(record)
     beaten = len(record.mixes) - len(curve_of(record.mixes))
     assert beaten > 0
-    assert written.count("beaten by a quicker one") == beaten
+    assert written.count("beaten by another") == beaten
     assert len({mark for mark, _ in (mixed(record) or {})["series"]}) == 5

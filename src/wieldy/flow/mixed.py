@@ -56,9 +56,10 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
     mix, run.quiet_ms = planned.mix, planned.quiet_ms
     run.progress.say(f"chosen: {mix}")
     small, records = thinned(network, mix, bench.stats)
-    hooks = masks(mix)
-    formed = max((hook.schedule.end for hook in hooks), default=0.0)
-    small = trained(run, network, small, mix.remove, *hooks, formed=formed)
+    if mix.thins:
+        hooks = masks(mix)
+        formed = max((hook.schedule.end for hook in hooks), default=0.0)
+        small = trained(run, network, small, mix.remove, *hooks, formed=formed)
     run.quantize = bench.integer if mix.in_levels else None
     plan = Plan(
         method=planning.settings(), remove=mix.remove, budget=run.budget.model_dump(), mixes=planned.points
@@ -125,8 +126,10 @@ def rehearsed(
 ) -> GraphNetwork:
     """Train a thinned network for one epoch of a few examples, at a share of the recipe's learning rate.
 
-    Its zeros come at once.
+    Its zeros come at once. One from which nothing is taken stays as it is.
     """
+    if not mix.thins:
+        return small
     brief = rehearsal(run, examples, rate)
     hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)

@@ -4,14 +4,17 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
 
 from wieldy.compress.apply import apply_plan
 from wieldy.core.data import Data
 from wieldy.core.first import First
 from wieldy.core.ledger import Ledger
-from wieldy.core.progress import Silent
+from wieldy.core.progress import Progress, Silent
 from wieldy.core.records import Plan
 from wieldy.flow.state import Run
 from wieldy.flow.together import training_threads
@@ -23,13 +26,15 @@ from wieldy.runtime.session import open as open_package
 from wieldy.train.augment import flip_and_shift
 from wieldy.train.distill import Distill
 from wieldy.train.features import exposing, stage_features
-from wieldy.train.fit import fit
+from wieldy.train.fit import evaluate, fit
 from wieldy.train.mask import Mask
+from wieldy.train.ranks import Ranks
 from wieldy.train.recalibrate import recalibrate
 from wieldy.train.stop import EarlyStop
 from wieldy.train.watch import Watch
 
 Removed = Mapping[str, Sequence[int]]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def recovered(run: Run, network: GraphNetwork, remove: Removed, *more: Hook, **how: Any) -> GraphNetwork:
@@ -95,6 +100,10 @@ def trained(
         formed: the share of the epochs after which no more of the network goes; from there on training may
             end early, if the recovery says so.
         before: how many trainings came before this one, so that examples come in another order.
+
+    Returns:
+        The trained network; or, where a whole training with no more hooks left it worse on the validation
+        set than it was before, that one.
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
@@ -113,10 +122,24 @@ def trained(
         hooks.append(EarlyStop(how.early_stop, begin=math.ceil(formed * needs["epochs"])))
     if run.watch:
         hooks.append(Watch(run.watch, name="training" if settling_rate is None else "settling"))
-    return fit(
+    found = fit(
         small, run.data, *hooks, config=how.fit.model_copy(update=needs), augment=views,
         ledger=run.ledger, progress=run.progress, checkpoints=run.checkpoints,
     )  # fmt: skip
+    return found if run.brief or more else unharmed(small, found, run.data, run.progress)
+
+
+def unharmed(before: Net, after: Net, data: Data, progress: Progress) -> Net:
+    """Return the network after training, or that before it where it is better on the validation set."""
+    ranks = Ranks()
+    scores = [ranks.from_first(partial(evaluate, of, data.validate, data)) for of in (before, after)]
+    if scores[0] == scores[1] or (scores[1] > scores[0]) == data.metric.higher_is_better:
+        return after
+    progress.say(
+        f"training did harm: {data.metric.name} on validation was {scores[0]:.4f} before and {scores[1]:.4f} "
+        "after; the network from before is kept. Lower learning_rate."
+    )
+    return before
 
 
 def rehearsal(run: Run, examples: int, rate: float = 1.0) -> Run:

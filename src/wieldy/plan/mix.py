@@ -37,6 +37,11 @@ class Mix(Frozen):
     zeros: dict[str, float] = Field(default_factory=dict)
     in_levels: bool = False
 
+    @property
+    def thins(self) -> bool:
+        """Whether anything is taken from the network, so that there is something to learn again."""
+        return bool(self.remove or self.ranks or self.zeros)
+
     def __str__(self) -> str:
         parts = []
         if self.remove:
