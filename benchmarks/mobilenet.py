@@ -91,8 +91,8 @@ def main() -> None:
         out = Path(folder) / "mix"
         try:
             wieldy.shrink(
-                model, data, budget, out=out, planning=PLANNING, recovery=recovery, tier=asked.tier,
-                batch=1, progress=Lines(),
+                model, data, budget, out=out, method=MagnitudeConfig(), planning=PLANNING, recovery=recovery,
+                tier=asked.tier, batch=1, progress=Lines(),
             )  # fmt: skip
         except BudgetError as error:  # names the nearest point
             raise SystemExit(str(error)) from None

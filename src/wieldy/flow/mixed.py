@@ -36,7 +36,7 @@ from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.mask import Mask
 
-BRIEF_SECONDS = 10  # of a training by which a mix is judged
+BRIEF_SECONDS = 8  # of a training by which a mix is judged
 PACE_BATCHES = 4  # by which it is told how many examples that is
 MOST_EXAMPLES = 5120
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once

@@ -21,7 +21,7 @@ from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.factor.svd import SvdConfig, factorable
 from wieldy.methods.prune.zeros import sparse_layers
-from wieldy.plan.damage import Damage
+from wieldy.plan.damage import BATCH, Damage
 from wieldy.plan.mix import Kind, Mix, thinned, zeroed
 from wieldy.plan.ranking import Ranking
 from wieldy.stats.collect import Stats
@@ -30,7 +30,7 @@ from wieldy.train.recalibrate import recalibrate
 CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-SECONDS = 150  # that asking may take, where the fewest examples allow it
+SECONDS = 120  # that asking may take, where the fewest examples allow it
 FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
 PACE = "pace"  # in the ledger: how many they are
 
@@ -93,7 +93,7 @@ def options_of(
     examples = int(
         ledger.remember(PACE, {"network": origin, "levels": total}, partial(_pace, network, data, total))
     )
-    damage = Damage(network, data, examples)
+    damage, size = Damage(network, data, examples), min(examples, BATCH)
     with (progress or Silent()).task("asking what each layer can spare", total) as task:
         for option in found:
             costs = []
@@ -101,7 +101,7 @@ def options_of(
 
                 def cost(mix: Mix = mix) -> float:
                     small = zeroed(thinned(network, mix, stats)[0], mix)
-                    recalibrate(small, data.train, examples=examples, seed=seed)
+                    recalibrate(small, data.train, examples=examples, batch_size=size, seed=seed)
                     return damage.of(small)
 
                 key = {"network": origin, "mix": mix.model_dump(), "seed": seed, "examples": examples}
