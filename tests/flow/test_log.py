@@ -9,6 +9,7 @@ import pytest
 
 from wieldy.core.progress import Task
 from wieldy.flow.log import NAME, PARTIAL, Logged
+from wieldy.flow.run import tensorboard
 
 
 class Heard:
@@ -73,3 +74,19 @@ def test_an_earlier_log_stays_until_a_run_ends(tmp_path: Path) -> None:
     log.settle()
     assert len(lines(tmp_path / NAME)) == 1
     assert not (tmp_path / PARTIAL).exists()
+
+
+def written_and_failed(folder: Path) -> None:
+    with tensorboard(folder) as log:
+        for step in range(3):
+            log("training/loss", step / 2, step)
+        raise KeyError
+
+
+def test_scalars_for_tensorboard_are_there_once_a_run_ends_even_by_an_error(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with pytest.raises(KeyError):
+        written_and_failed(tmp_path)
+    found = events.EventAccumulator(str(tmp_path))
+    found.Reload()
+    assert [(one.step, one.value) for one in found.Scalars("training/loss")] == [(0, 0), (1, 0.5), (2, 1)]

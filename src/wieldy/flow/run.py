@@ -1,6 +1,7 @@
 """A run from a recipe, and the demo: the same steps on the embedded network. Either goes on after a crash."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ DEMO = Recipe(
     recovery={"augment": True},
 )
 BEGUN = "begun"
+FLUSH_SECONDS = 5  # of scalars, at most, are lost with a process that is killed
 
 
 class Origin(Frozen):
@@ -142,8 +144,9 @@ def resume(out: Path, *, progress: Progress | None = None) -> RunRecord:
     return follow(origin, *sources_of(origin), out, resumed=True, progress=progress)
 
 
-def tensorboard(folder: Path) -> Log:
-    """Return what writes scalars for TensorBoard into a folder.
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Log]:
+    """Yield what writes scalars for TensorBoard into a folder; all are there when it ends, however it ends.
 
     Raises:
         DependencyError: tensorboard is not installed.
@@ -151,8 +154,8 @@ def tensorboard(folder: Path) -> Log:
     need("tensorboard", "tensorboard", "tensorboard: true")
     from torch.utils.tensorboard import SummaryWriter
 
-    add: Log = SummaryWriter(str(folder)).add_scalar
-    return add
+    with SummaryWriter(str(folder), flush_secs=FLUSH_SECONDS) as writer:
+        yield writer.add_scalar
 
 
 def run_of(
@@ -204,9 +207,9 @@ def follow(
     """Run a recipe on a model and data that are already at hand."""
     with begun(out, replay=replay, resumed=resumed, progress=progress) as (folder, log, ledger):
         run = run_of(origin, data, folder, ledger=ledger, progress=log, normalisation=normalisation)
-        if run.recipe["tensorboard"] and Ranks().first:
-            run.watch = tensorboard(folder / "tensorboard")
         if not resumed:
             run.ledger.note(BEGUN, {}, origin.model_dump())
-        execute(run, model)
+        watched = run.recipe["tensorboard"] and Ranks().first
+        with tensorboard(folder / "tensorboard") if watched else nullcontext() as run.watch:
+            execute(run, model)
         return RunRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))
