@@ -1,6 +1,6 @@
 """Random operations for the compiled kernels, and runs of them between canaries."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wieldy.formats.sparse import BlockRows, block_rows, expand
-from wieldy.kernels.native import native, variants, why_missing
-from wieldy.kernels.region.ops import Conv, Op, Size
+from wieldy.kernels.native import level_variants, native, variants, why_missing
+from wieldy.kernels.region.ops import Conv, Levels, Op, Size
 from wieldy.kernels.region.plan import plan_region
 
 GUARD = 67  # elements before and after an array; odd, so that it begins at no vector's boundary
 CANARY = {"float32": np.float32(np.nan), "int32": np.int32(-(2**31))}
 VARIANTS = variants()
 needs_kernels = pytest.mark.skipif(not VARIANTS, reason=f"the compiled kernels {why_missing()}")
+every_level_variant = pytest.mark.parametrize("variant", level_variants() or ["none"])
 every_variant = pytest.mark.parametrize("variant", VARIANTS or ["none"])
 
 Array = NDArray[np.float32]
@@ -113,6 +114,8 @@ def run_region(
     threads: int = 1,
     repeats: int = 2,
     channels_last: Collection[str] = (),
+    levels: Mapping[str, Levels] | None = None,
+    level_variant: str = "",
 ) -> list[Array]:
     """Plan and run a region with canaries around all that it reads and writes, and return its outputs.
 
@@ -120,7 +123,10 @@ def run_region(
     What is named in `channels_last` crosses its edge that way; here it always comes and goes channels first.
     """
     sizes = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-    plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads, channels_last=channels_last)
+    plan = plan_region(
+        sizes, ops, outputs, variant=variant, threads=threads, channels_last=channels_last, levels=levels,
+        level_variant=level_variant,
+    )  # fmt: skip
     laid_out = [
         array.transpose(0, 2, 3, 1) if name in channels_last else array for name, array in inputs.items()
     ]
@@ -133,7 +139,9 @@ def run_region(
         view.flags.writeable = False
     constants, tensors = [view for view, _ in read[:3]], [view for view, _ in read[3:]]
     found = [view for view, _ in written]
-    native().run_region(*constants, plan.workspace_floats, tensors, found, variant, threads, repeats)
+    native().run_region(
+        *constants, plan.workspace_floats, tensors, found, variant, level_variant, threads, repeats
+    )
     assert [whole.tobytes() for _, whole in read] == before, "the kernel wrote to what it reads"
     for _, whole in written:
         assert np.isnan([whole[:GUARD], whole[-GUARD:]]).all(), "the kernel wrote past an output"

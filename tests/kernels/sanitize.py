@@ -24,7 +24,9 @@ AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma"]
 SOURCES = {
     "variants.cpp": [], "region/executor.cpp": [], "sparse_conv/portable.cpp": [],
     "sparse_linear/portable.cpp": [], "sparse_conv/avx2.cpp": AVX2, "sparse_linear/avx2.cpp": AVX2,
-    "sparse_conv/avx512.cpp": AVX512,
+    "sparse_conv/avx512.cpp": AVX512, "region/levels.cpp": [], "sparse_int8/portable.cpp": [],
+    "sparse_int8/avx2.cpp": AVX2, "sparse_int8/avx_vnni.cpp": [*AVX2, "-mavxvnni"],
+    "sparse_int8/avx512_vnni.cpp": [*AVX512, "-mavx512vnni"],
 }  # fmt: skip
 STANDINS = ("blocked_range", "parallel_for", "partitioner", "task_arena")
 

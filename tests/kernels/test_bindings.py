@@ -19,7 +19,7 @@ def arguments():  # type: ignore[no-untyped-def]
     return {
         "steps": plan.steps, "indices": plan.indices, "values": plan.values,
         "workspace_floats": plan.workspace_floats, "inputs": [X], "outputs": [np.zeros_like(X)],
-        "variant": "portable", "threads": 1,
+        "variant": "portable", "level_variant": "", "threads": 1,
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from wieldy.kernels.region.ops import GlobalMean, Op, Pooling, RegionPlan, Size
 
 HEADER = (Path(planner.__file__).parent / "steps.h").read_text(encoding="utf-8")
 PLANES = tuple(field.name for field in fields(Planes))
-KINDS = re.findall(r"k(\w+)", re.search(r"enum StepKind : Int (.*?);", HEADER).group(1))
+KINDS = re.findall(r"k(\w+)", re.search(r"enum StepKind : Int (.*?);", HEADER, re.S).group(1))
 
 
 def declared(record: str) -> list[str]:
@@ -43,7 +43,7 @@ def records(steps: list[int]) -> list[tuple[str, dict[str, int]]]:
 
     while at < len(steps):
         kind = KINDS[steps[at]]
-        kind = "ProductStep" if kind == "Product" else kind
+        kind = f"{kind}Step" if kind.endswith("Product") else kind
         found.append((kind, take(kind)))
     assert at == len(steps)
     return found
@@ -72,7 +72,8 @@ def test_planes_have_the_fields_of_the_header():
 
 
 def test_the_kinds_are_numbered_as_in_the_header():
-    assert [getattr(planner, kind.upper()) for kind in KINDS] == list(range(len(KINDS)))
+    names = [re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).upper() for kind in KINDS]
+    assert [getattr(planner, name) for name in names] == list(range(len(KINDS)))
 
 
 def test_the_records_of_a_region_end_where_its_steps_end(plan):

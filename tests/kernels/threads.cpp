@@ -39,7 +39,8 @@ void run(std::ifstream& file, const wieldy::Variant& variant) {
         else
             outputs.push_back(tensor.data());
     const wieldy::RegionPlan plan{steps.data(),  static_cast<wieldy::Int>(steps.size()), indices.data(),
-                                  values.data(), static_cast<std::size_t>(head[1]),      variant.product};
+                                  values.data(), static_cast<std::size_t>(head[1]),      variant.product,
+                                  wieldy::level_variants().back().product};
     const wieldy::Workspace workspace(plan.workspace_floats);
     tbb::task_arena(static_cast<int>(head[0])).execute([&] {
         for (int repeat = 0; repeat < 2; ++repeat)

@@ -51,12 +51,14 @@ void touch(const Memory& memory) {
 // `evict` is given, each run finds its constants and its workspace in no cache.
 std::vector<std::vector<double>> run(const ConstInts& steps, const ConstInts& indices, const ConstFloats& values,
                                      std::int64_t workspace_floats, const std::vector<ConstFloats>& inputs,
-                                     const std::vector<Floats>& outputs, const std::string& variant, int threads,
-                                     int repeats, const std::optional<Memory>& evict) {
+                                     const std::vector<Floats>& outputs, const std::string& variant,
+                                     const std::string& level_variant, int threads, int repeats,
+                                     const std::optional<Memory>& evict) {
     check_counts(threads, repeats);
     const std::size_t examples = examples_of(inputs, outputs);
     const RegionPlan plan{steps.data(), static_cast<Int>(steps.size()), indices.data(), values.data(),
-                          static_cast<std::size_t>(workspace_floats), find_variant(variant).product};
+                          static_cast<std::size_t>(workspace_floats), find_variant(variant).product,
+                          level_kernel(level_variant)};
     const nb::gil_scoped_release released;
     const Workspace workspace(plan.workspace_floats);
     std::vector<std::vector<double>> times;
@@ -111,9 +113,14 @@ NB_MODULE(_native, module) {
         for (const auto& variant : wieldy::variants()) names.emplace_back(variant.name);
         return names;
     });
+    module.def("level_variants", [] {
+        std::vector<std::string> names;
+        for (const auto& variant : wieldy::level_variants()) names.emplace_back(variant.name);
+        return names;
+    });
     module.def("run_region", &wieldy::run, "steps"_a.noconvert(), "indices"_a.noconvert(), "values"_a.noconvert(),
-               "workspace_floats"_a, "inputs"_a.noconvert(), "outputs"_a.noconvert(), "variant"_a, "threads"_a,
-               "repeats"_a = 1, "evict"_a.noconvert() = nb::none());
+               "workspace_floats"_a, "inputs"_a.noconvert(), "outputs"_a.noconvert(), "variant"_a,
+               "level_variant"_a, "threads"_a, "repeats"_a = 1, "evict"_a.noconvert() = nb::none());
     module.def("evict", [](const wieldy::Memory& memory, int threads) {
         wieldy::check_counts(threads, 1);
         const nb::gil_scoped_release released;

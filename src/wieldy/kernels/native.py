@@ -63,6 +63,11 @@ def variants() -> tuple[str, ...]:
     return () if why_missing() else tuple(native().variants())
 
 
+def level_variants() -> tuple[str, ...]:
+    """Return the variants of products of levels that this CPU can run; none without compiled kernels."""
+    return () if why_missing() else tuple(native().level_variants())
+
+
 def variant_for(tier: str) -> str:
     """Return the variant that an instruction tier uses."""
     return BY_TIER.get(tier, "avx512")

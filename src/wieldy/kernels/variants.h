@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "sparse_conv/product.h"
+#include "sparse_int8/product.h"
 #include "sparse_linear/linear.h"
 
 namespace wieldy {
@@ -15,10 +16,22 @@ struct Variant {
     LinearKernel linear;
 };
 
+struct LevelVariant {
+    const char* name;
+    LevelKernel product;
+};
+
 // The variants that this CPU can run, the least demanding first.
 const std::vector<Variant>& variants();
 
 // Throws std::invalid_argument for a name that is unknown or that this CPU cannot run.
 const Variant& find_variant(const std::string& name);
+
+// The same for products of levels.
+const std::vector<LevelVariant>& level_variants();
+const LevelVariant& find_level_variant(const std::string& name);
+
+// The kernel of that name, or null for none.
+LevelKernel level_kernel(const std::string& name);
 
 }  // namespace wieldy

@@ -76,6 +76,7 @@ def lower_region(
         {
             "shapes": [size for shape in plan.outputs for size in (batch, *shape)],
             "variant": plan.variant,
+            "level_variant": plan.level_variant,
             "workspace_floats": plan.workspace_floats,
         },
     )

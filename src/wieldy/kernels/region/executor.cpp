@@ -1,84 +1,23 @@
 #include "executor.h"
 
 #include <sys/mman.h>
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-#include <tbb/partitioner.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <stdexcept>
 
+#include "levels.h"
+#include "parts.h"
+
 namespace wieldy {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr int kRowsToShare = 14;
-
-struct Run {
-    const RegionPlan& plan;
-    float* workspace;
-    const float* const* inputs;
-    float* const* outputs;
-};
-
-// Not with the static partitioner: it posts a letter for every task it means for another thread, and where that
-// thread is kept from the cores by other processes, the letters pile up (a gigabyte in two minutes).
-template <class Body>
-void parallel(int count, const Body& body) {
-    tbb::parallel_for(tbb::blocked_range<int>(0, count), [&](const tbb::blocked_range<int>& range) {
-        for (int i = range.begin(); i != range.end(); ++i) body(i);
-    }, tbb::simple_partitioner());
-}
-
-struct Part {  // of planes: channels and rows
-    int channel_begin, channel_end, row_begin, row_end;
-};
-
-// Large planes are shared out by rows, as the tiles of a chain are, so that a core finds in its own cache what it
-// wrote before; small ones by channels.
-template <class Body>
-void parallel_parts(const Planes& planes, const Body& body) {
-    const bool by_rows = planes.height >= kRowsToShare;
-    const int count = by_rows ? planes.height : planes.channels;
-    const int tasks = std::min(count, tbb::this_task_arena::max_concurrency());
-    parallel(tasks, [&](int task) {
-        const auto cut = [&](int k) { return static_cast<int>(static_cast<std::int64_t>(count) * k / tasks); };
-        if (by_rows)
-            body(Part{0, planes.channels, cut(task), cut(task + 1)});
-        else
-            body(Part{cut(task), cut(task + 1), 0, planes.height});
-    });
-}
-
-// From the first pixel of a plane to the last, with what lies between rows.
-int positions_of(const Planes& planes) { return (planes.height - 1) * planes.pitch + planes.width; }
-
-float* channel(const Run& run, const Planes& planes, std::int64_t index) {
-    return run.workspace + planes.begin + index * planes.stride;
-}
-
-void clear_gap(float* row, const Planes& planes) {
-    std::fill(row + planes.width, row + planes.pitch, 0.0f);
-}
-
-// Write the zeros around channels whose last row was written: memory has another use in between.
-void clear_around(const Run& run, const Planes& planes, int channel_begin, int channel_end) {
-    if (!planes.lead) return;
-    for (int c = channel_begin; c < channel_end; ++c)
-        std::fill(channel(run, planes, c) + positions_of(planes), channel(run, planes, c + 1), 0.0f);
-    if (channel_begin == 0 && channel_end > 0) std::fill_n(channel(run, planes, 0) - planes.lead, planes.lead, 0.0f);
-}
-
-void clear_around(const Run& run, const Planes& planes, const Part& part) {
-    if (part.row_end == planes.height) clear_around(run, planes, part.channel_begin, part.channel_end);
-}
-
 // Visit one row of a plane and of a tensor, channel by channel, or pixel by pixel where the channels of the tensor
 // lie next to each other: then as many as share a line of the cache. `copy` takes the pixel of the plane, that of
 // the tensor, and how many pixels follow in both.
@@ -130,17 +69,11 @@ struct Span {  // of the source of a split: channels, and positions
     int channel_begin, channel_end, begin, end;
 };
 
-void copy_every(int stride, const float* __restrict in, float* __restrict out, int count) {
-    if (stride == 2)
-        for (int x = 0; x < count; ++x) out[x] = in[2 * x];
-    else
-        for (int x = 0; x < count; ++x) out[x] = in[x * stride];
-}
-
 // Copy the pixels of a span that belong to one phase; with the last pixel of a row, and of a plane, come the
 // zeros that phases of odd sizes lack.
 void split_phase(const Run& run, const Split& step, int phase, const float* source, const Span& span) {
     const Planes &from = step.from, &to = step.to;
+    const float zero = as_float(to.fill);
     const Int* first = run.plan.indices + step.table + 2 * phase;
     const auto count = [](int size, int stride) { return (std::max(0, size) + stride - 1) / stride; };
     const auto each_channel = [&](const auto& body) {
@@ -158,12 +91,12 @@ void split_phase(const Run& run, const Split& step, int phase, const float* sour
         const int out = y / step.stride_y * to.pitch + begin;
         each_channel([&](const float* plane, float* split) {
             copy_every(step.stride_x, plane + in, split + out, end - begin);
-            std::fill_n(split + out + end - begin, rest, 0.0f);
+            std::fill_n(split + out + end - begin, rest, zero);
         });
     }
     if (span.end < positions_of(from)) return;
     for (int y = count(from.height - first[0], step.stride_y); y < to.height; ++y)
-        each_channel([&](const float*, float* split) { std::fill_n(split + y * to.pitch, to.pitch, 0.0f); });
+        each_channel([&](const float*, float* split) { std::fill_n(split + y * to.pitch, to.pitch, zero); });
 }
 
 void split_span(const Run& run, const Split& step, const float* source, const Span& span) {
@@ -178,12 +111,6 @@ void split(const Run& run, const Split& step) {
                         part.row_end * step.from.pitch};
         split_span(run, step, run.workspace + step.from.begin, span);
     });
-}
-
-float as_float(Int bits) {
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
 }
 
 // A product whose local values lie in `scratch`, where position 0 would be.
@@ -210,10 +137,13 @@ Product to_product(const Run& run, const ProductStep& step, float* scratch) {
     };
 }
 
-struct Tile {  // of a task that shares its tiles, or else its rows, with others
-    int begin, end, row;
-    float* scratch;  // where position 0 would be
-};
+// How long the record of a member of a chain is.
+Int length_of(Int kind) {
+    const std::size_t bytes = kind == kSplit     ? sizeof(Split)
+                              : kind == kProduct ? sizeof(ProductStep)
+                                                 : sizeof(LevelProductStep);
+    return static_cast<Int>(bytes / sizeof(Int));
+}
 
 // Take one tile through a member of a chain and return the length of its record.
 Int act_on_tile(const Run& run, const Int* at, const Tile& tile) {
@@ -221,8 +151,9 @@ Int act_on_tile(const Run& run, const Int* at, const Tile& tile) {
         const Split& member = *reinterpret_cast<const Split*>(at);
         const float* source = (member.local ? tile.scratch : run.workspace) + member.from.begin;
         split_span(run, member, source, {0, member.from.channels, tile.begin, tile.end});
-        return sizeof(Split) / sizeof(Int);
+        return length_of(kSplit);
     }
+    if (*at == kLevelProduct) return act_on_levels(run, *reinterpret_cast<const LevelProductStep*>(at), tile);
     const ProductStep& member = *reinterpret_cast<const ProductStep*>(at);
     const Int* cuts = run.plan.indices + member.cuts + tile.row;
     run.plan.product(to_product(run, member, tile.scratch), {tile.begin, tile.end, cuts[0], cuts[1]});
@@ -230,14 +161,15 @@ Int act_on_tile(const Run& run, const Int* at, const Tile& tile) {
         const auto channels = [&](int block) { return std::min(block * member.block, member.to.channels); };
         clear_around(run, member.to, channels(cuts[0]), channels(cuts[1]));
     }
-    return sizeof(ProductStep) / sizeof(Int);
+    return length_of(kProduct);
 }
 
 // Run a chain whose members begin at `members`, and return the length of their records.
 Int chain(const Run& run, const Chain& step, const Int* members) {
     Int length = 0;
     for (int i = 0; i < step.members; ++i)
-        length += (members[length] == kSplit ? sizeof(Split) : sizeof(ProductStep)) / sizeof(Int);
+        length += length_of(members[length]);
+    static_assert(offsetof(ProductStep, to) == offsetof(LevelProductStep, to));
     const Planes& first = reinterpret_cast<const ProductStep*>(members)->to;
     const int vectors = (positions_of(first) + kRoom - 1) / kRoom;
     const auto cut = [](int begin, int end, int k, int pieces) {
@@ -386,6 +318,10 @@ void run_region(const RegionPlan& plan, float* workspace, const float* const* in
             }
             case kPool: at += act(run, step, pool); break;
             case kMean: at += act(run, step, mean); break;
+            case kQuantize: at += act(run, step, quantize); break;
+            case kDequantize: at += act(run, step, dequantize); break;
+            case kLevelPool: at += act(run, step, level_pool); break;
+            case kLevelMean: at += act(run, step, level_mean); break;
             default: throw std::runtime_error("region: a step of an unknown kind");
         }
         if (step_ms) step_ms->push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());

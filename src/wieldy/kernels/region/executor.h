@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../sparse_conv/product.h"
+#include "../sparse_int8/product.h"
 #include "../sparse_linear/linear.h"
 #include "steps.h"
 
@@ -44,6 +45,7 @@ struct RegionPlan {
     const float* values;
     std::size_t workspace_floats;
     ProductKernel product;
+    LevelKernel levels;  // null where no step needs it
 };
 
 // Compute one example. A tensor is (channels, height, width), contiguous. `step_ms`, if given, gets the

@@ -9,7 +9,7 @@ that a strided convolution is a shift as well.
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from wieldy.kernels.region.ops import Conv, Op, Pair, Size
+from wieldy.kernels.region.ops import Op, Pair, Shifting, Size
 
 LANES = 16  # floats: planes begin at a full vector of the widest variant
 CHANNELS = 8  # of the tallest row block
@@ -20,7 +20,10 @@ Resolution = tuple[int, int]
 class Planes:
     """The channels of one value in the workspace; counted in floats. The fields are those of steps.h.
 
+    Planes of levels hold words of four channels in place of floats, and `channels` counts those.
+
     `lead`: how many zeros must lie before the first channel; 0 where nobody reads past the pixels.
+    `fill`: the bits of a zero.
     """
 
     begin: int
@@ -30,6 +33,7 @@ class Planes:
     pitch: int
     stride: int
     lead: int = 0
+    fill: int = 0
 
     @property
     def floats(self) -> int:
@@ -46,7 +50,7 @@ class Tap:
     column: int
 
 
-def taps(op: Conv) -> list[Tap]:
+def taps(op: Shifting) -> list[Tap]:
     """Return the taps of a convolution, row by row."""
 
     def along(axis: int) -> Iterator[tuple[int, int]]:
@@ -57,7 +61,7 @@ def taps(op: Conv) -> list[Tap]:
     return [Tap((py, px), y, x) for py, y in along(0) for px, x in along(1)]
 
 
-def phases(op: Conv) -> list[Pair]:
+def phases(op: Shifting) -> list[Pair]:
     """Return the phases that a convolution reads, in the order in which they are stored."""
     return sorted({tap.phase for tap in taps(op)})
 
@@ -80,7 +84,7 @@ class Margins:
         return self.rows > 0 or self.columns > 0
 
 
-def margins(op: Conv, source: Resolution, target: Size) -> Margins:
+def margins(op: Shifting, source: Resolution, target: Size) -> Margins:
     """Return how far a convolution reads past the pixels of the planes it shifts."""
     rows = [tap.row for tap in taps(op)]
     columns = [tap.column for tap in taps(op)]
@@ -98,7 +102,7 @@ class Geometry:
         for size in sizes.values():
             self._note((size.height, size.width), Margins())
         for op in ops:
-            if isinstance(op, Conv):
+            if isinstance(op, Shifting):
                 source, target = sizes[op.source], sizes[op.target]
                 shifted = split_resolution(source, op.stride)
                 self._note(shifted, margins(op, shifted, target))

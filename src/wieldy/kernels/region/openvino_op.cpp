@@ -19,6 +19,7 @@ public:
         copy->set_arguments(inputs);
         copy->shapes_ = shapes_;
         copy->variant_ = variant_;
+        copy->level_variant_ = level_variant_;
         copy->workspace_floats_ = workspace_floats_;
         copy->constructor_validate_and_infer_types();
         return copy;
@@ -27,6 +28,7 @@ public:
     bool visit_attributes(ov::AttributeVisitor& visitor) override {
         visitor.on_attribute("shapes", shapes_);  // of the outputs, four sizes each
         visitor.on_attribute("variant", variant_);
+        visitor.on_attribute("level_variant", level_variant_);  // of products of levels, if there are any
         visitor.on_attribute("workspace_floats", workspace_floats_);
         return true;
     }
@@ -46,7 +48,7 @@ public:
         const auto &steps = inputs[tensors], &indices = inputs[tensors + 1], &values = inputs[tensors + 2];
         const RegionPlan plan{steps.data<Int>(), static_cast<Int>(steps.get_size()), indices.data<Int>(),
                               values.data<float>(), static_cast<std::size_t>(workspace_floats_),
-                              find_variant(variant_).product};
+                              find_variant(variant_).product, level_kernel(level_variant_)};
         auto workspace = pool_->take(plan.workspace_floats);
         for (std::size_t example = 0; example < outputs[0].get_shape()[0]; ++example) {
             std::vector<const float*> from;
@@ -63,7 +65,7 @@ public:
 
 private:
     std::vector<std::int64_t> shapes_;
-    std::string variant_;
+    std::string variant_, level_variant_;
     std::int64_t workspace_floats_ = 0;
     std::shared_ptr<WorkspacePool> pool_ = std::make_shared<WorkspacePool>();
 };

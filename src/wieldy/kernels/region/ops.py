@@ -17,8 +17,20 @@ class Size:
     width: int
 
 
+class Shifting:
+    """What reads its source at the shifts of a kernel, strided, padded and dilated."""
+
+    source: str
+    target: str
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    residual: str | None
+
+
 @dataclass(frozen=True)
-class Conv:
+class Conv(Shifting):
     """clamp(conv(source) + bias + residual, low, high) with a weight by block rows.
 
     Attributes:
@@ -51,6 +63,68 @@ class Conv:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """How the levels of a value, unsigned bytes, stand for numbers: number = scale * (level - zero).
+
+    The levels that occur are those from `least` to `largest`.
+    """
+
+    scale: float
+    zero: int = 0
+    least: int = 0
+    largest: int = 255
+
+
+@dataclass(frozen=True)
+class LevelConv(Shifting):
+    """A convolution of levels: see sparse_int8/product.h.
+
+    Attributes:
+        weight: (channels, inputs of a group, kernel rows, kernel columns) int8; zeros cost nothing where all
+            four of a block are: four neighbouring inputs at one tap, of one output channel or of four.
+        bias: (channels,) int32; it makes up for the zero point of the source: -zero * the row's sum is in it.
+        scale: (channels,) float32: a sum's over the target's, or a sum's where the target holds numbers.
+        shared: whether four neighbouring output channels share a pattern.
+        pad: the level that stands for zero in the source.
+        low, high: between which the result is held, in levels less `zero`, or in numbers.
+        zero: the level that stands for zero in the target.
+        numbers: whether the target holds float32 numbers instead of levels.
+        residual_scale, residual_zero: of the residual's levels: its scale over the target's, or its own.
+        layer: the name of the node whose weight this is; empty for what stands in for another operation.
+    """
+
+    source: str
+    target: str
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    shared: bool = False
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    pad: int = 0
+    low: float = 0.0
+    high: float = 255.0
+    zero: int = 0
+    numbers: bool = False
+    residual: str | None = None
+    residual_scale: float = 0.0
+    residual_zero: int = 0
+    layer: str = ""
+
+    @property
+    def kernel(self) -> Pair:  # type: ignore[override]
+        """Rows and columns of the kernel."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def channels(self) -> int:
+        """Output channels."""
+        return len(self.weight)
+
+
+@dataclass(frozen=True)
 class Pooling:
     """Maximum or average over windows; `ceil` sizes are the caller's to give."""
 
@@ -73,7 +147,7 @@ class GlobalMean:
     target: str
 
 
-Op = Conv | Pooling | GlobalMean
+Op = Conv | LevelConv | Pooling | GlobalMean
 
 
 @dataclass(frozen=True)
@@ -87,6 +161,7 @@ class RegionPlan:
         workspace_floats: what one call needs.
         outputs: their shapes after the batch, in the order asked for.
         work: for each step, the targets of the operations that it is for; none for loads and stores.
+        level_variant: of products of levels; empty where there are none.
     """
 
     steps: NDArray[np.int32]
@@ -96,3 +171,4 @@ class RegionPlan:
     outputs: tuple[tuple[int, int, int], ...]
     variant: str
     work: tuple[tuple[str, ...], ...]
+    level_variant: str = ""

@@ -12,7 +12,7 @@ from wieldy.kernels.region.layout import (
     place,
     split_resolution,
 )
-from wieldy.kernels.region.ops import Conv, Op, Size
+from wieldy.kernels.region.ops import LevelConv, Op, Shifting, Size
 from wieldy.kernels.region.schedule import Chain, Item, reads, split_read
 
 
@@ -77,7 +77,7 @@ def _padded(chains: Sequence[Chain], sizes: Mapping[str, Size]) -> set[Item]:
     found = set[Item]()
     for chain in chains:
         for op in chain.ops:
-            if isinstance(op, Conv):
+            if isinstance(op, Shifting):
                 resolution = split_resolution(sizes[op.source], op.stride)
                 if margins(op, resolution, sizes[op.target]).any:
                     found.add(split_read(op, chain) or op.source)
@@ -97,7 +97,9 @@ def _hosts(chains: Sequence[Chain], last: Mapping[Item, int]) -> dict[Item, Item
 
 def _given_up(op: Op, chain: Chain) -> str | None:
     """Return the residual of an operation if no other of its chain reads it."""
-    residual = op.residual if isinstance(op, Conv) else None
+    residual = op.residual if isinstance(op, Shifting) else None
     if residual is None or {residual, op.target} & chain.local or op.source == residual:
         return None
+    if isinstance(op, LevelConv) and op.numbers:
+        return None  # they take four times the residual's room
     return residual if [other for other in chain.ops if residual in reads(other)] == [op] else None

@@ -1,7 +1,7 @@
 """From the operations of a region to what the executor reads: places, shifts, parts and shares of work."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,15 @@ from wieldy.kernels.region.layout import (
     Resolution,
     taps,
 )  # fmt: skip
-from wieldy.kernels.region.ops import Conv, Op, Pair, Pooling, RegionPlan, Size
+from wieldy.kernels.region.level_steps import BYTES, LevelEntries, entries_of, word_of, words
+from wieldy.kernels.region.ops import Conv, LevelConv, Levels, Op, Pair, Pooling, RegionPlan, Shifting, Size
 from wieldy.kernels.region.places import local_planes, place_values
-from wieldy.kernels.region.schedule import Chain, Split, Tiling, schedule, split_read
+from wieldy.kernels.region.schedule import Chain, Item, Split, Tiling, schedule, split_read
 from wieldy.kernels.sparse_conv.check import check_conv
+from wieldy.kernels.sparse_int8.check import check_level_conv, check_levels
 
 LOAD, STORE, SPLIT, CHAIN, PRODUCT, POOL, MEAN = range(7)  # steps.h
+QUANTIZE, DEQUANTIZE, LEVEL_PRODUCT, LEVEL_POOL, LEVEL_MEAN = range(7, 12)
 LOCAL_FROM, LOCAL_RESIDUAL, LOCAL_TO = 1, 2, 4  # steps.h
 Ints = NDArray[np.int32]
 PLAIN: tuple[Pair, ...] = ((0, 0),)  # the phases of what is read as it is
@@ -51,6 +54,12 @@ TUNING = {
     ("avx512", 1): Tuning(128, 128),
     ("avx512", 4): Tuning(96, 96, 1 << 20), ("avx512", 8): Tuning(144, 32, 1 << 20),
 }  # fmt: skip
+LEVEL_TUNING = {  # by variant, and whether four channels share a pattern
+    ("portable", False): Tuning(64, 64), ("portable", True): Tuning(64, 64),
+    ("avx2", False): Tuning(64, 64), ("avx2", True): Tuning(64, 64),
+    ("avx_vnni", False): Tuning(64, 64), ("avx_vnni", True): Tuning(64, 64),
+    ("avx512_vnni", False): Tuning(128, 64), ("avx512_vnni", True): Tuning(96, 64),
+}  # fmt: skip
 TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 
 
@@ -61,6 +70,8 @@ def sizes_of(inputs: Mapping[str, Size], ops: Sequence[Op]) -> dict[str, Size]:
         source = sizes[op.source]
         if isinstance(op, Conv):
             sizes[op.target] = check_conv(op, sizes)
+        elif isinstance(op, LevelConv):
+            sizes[op.target] = check_level_conv(op, sizes)
         elif isinstance(op, Pooling):
             sizes[op.target] = Size(source.channels, *op.size)
         else:
@@ -76,12 +87,23 @@ def plan_region(
     variant: str,
     threads: int,
     channels_last: Collection[str] = (),
+    levels: Mapping[str, Levels] | None = None,
+    level_variant: str = "",
 ) -> RegionPlan:
     """Lay out a region for a variant and a number of threads.
 
-    `channels_last`: inputs and outputs that are (batch, height, width, channels) instead of channels first.
+    Args:
+        inputs: sizes of what it reads.
+        ops: in an order in which each follows what it reads.
+        outputs: values that it hands out.
+        variant: of products of float32.
+        threads: at least 1.
+        channels_last: inputs and outputs that are (batch, height, width, channels) instead of channels first.
+        levels: what the values stand for that are kept as levels; the others are float32. Inputs and outputs
+            are float32 in any case: they are rounded, or scaled, where they cross the edge.
+        level_variant: of products of levels; needed where there are any.
     """
-    return _Planner(inputs, ops, outputs, variant, threads).plan(channels_last)
+    return _Planner(inputs, ops, outputs, (variant, level_variant), threads, levels or {}).plan(channels_last)
 
 
 class _Planner:
@@ -90,12 +112,15 @@ class _Planner:
         inputs: Mapping[str, Size],
         ops: Sequence[Op],
         outputs: Sequence[str],
-        variant: str,
+        variants: tuple[str, str],
         threads: int,
+        levels: Mapping[str, Levels],
     ) -> None:
         self.inputs, self.ops, self.outputs = inputs, ops, outputs
-        self.variant, self.threads = variant, threads
-        self.sizes = sizes_of(inputs, ops)
+        (self.variant, self.level_variant), self.threads, self.levels = variants, threads, levels
+        self.real = sizes_of(inputs, ops)
+        check_levels(ops, levels)
+        self.sizes = {name: words(size) if name in levels else size for name, size in self.real.items()}
         self.geometry = Geometry(ops, self.sizes)
         self.chains = schedule(ops, self.sizes, outputs, self._tiling, threads)
         self.places, self.scratch = place_values(inputs, self.chains, outputs, self.sizes, self.geometry)
@@ -104,6 +129,7 @@ class _Planner:
             local, floats = local_planes(chain, self.sizes, self.geometry)
             self.places |= local
             self.scratch_floats = max(self.scratch_floats, floats)
+        self.places = {item: replace(found, fill=self._fill(item)) for item, found in self.places.items()}
         self.floats = self.scratch + self.scratch_floats * threads + LANES
         if self.floats > LARGEST:
             raise SchemaError(
@@ -114,10 +140,18 @@ class _Planner:
         self.masks: dict[Resolution, int] = {}
         self.work: list[tuple[str, ...]] = []
 
-    def _tiling(self, conv: Conv) -> Tiling:
-        size = self.sizes[conv.target]
+    def _fill(self, item: Item) -> int:
+        known = self.levels.get(item if isinstance(item, str) else item.source)
+        return word_of(known.zero) if known else 0
+
+    def _tiling(self, op: Shifting) -> Tiling:
+        size = self.sizes[op.target]
         vectors = -(-self.geometry.positions((size.height, size.width)) // LANES)
-        tuning = TUNING[self.variant, conv.block]
+        if isinstance(op, LevelConv):
+            tuning = LEVEL_TUNING[self.level_variant, op.shared]
+        else:
+            assert isinstance(op, Conv)
+            tuning = TUNING[self.variant, op.block]
         tiles = max(1, round(vectors * LANES / tuning.tile))
         if tiles > 1 or vectors * LANES >= self.threads * tuning.least:
             tiles = -(-tiles // self.threads) * self.threads
@@ -136,7 +170,7 @@ class _Planner:
         """Write all steps."""
         steps: list[int] = []
         for number, name in enumerate(self.inputs):
-            steps += [LOAD, number, name in channels_last, *astuple(self.places[name])]
+            steps += self._crossing(LOAD, QUANTIZE, number, name, name in channels_last)
             self.work.append(())
         for chain in self.chains:
             op = chain.ops[0]
@@ -144,21 +178,34 @@ class _Planner:
                 steps += self._chain(chain, chain.tiling)
                 continue
             self.work.append((op.target,))
+            known, ends = self.levels.get(op.source), self._ends(op)
             if isinstance(op, Pooling):
-                spread = (*op.kernel, *op.stride, *op.padding, *op.dilation, op.counts_padding)
-                ends = (*astuple(self.places[op.source]), *astuple(self.places[op.target]))
-                steps += [POOL, op.average, *ends, *spread]
+                spread = (*op.kernel, *op.stride, *op.padding, *op.dilation)
+                steps += [LEVEL_POOL, *ends, *spread] if known else [
+                    POOL, op.average, *ends, *spread, op.counts_padding
+                ]  # fmt: skip
             else:
-                steps += [MEAN, *astuple(self.places[op.source]), *astuple(self.places[op.target])]
+                steps += [LEVEL_MEAN, known.zero, _bits(known.scale), *ends] if known else [MEAN, *ends]
         for number, name in enumerate(self.outputs):
-            steps += [STORE, number, name in channels_last, *astuple(self.places[name])]
+            steps += self._crossing(STORE, DEQUANTIZE, number, name, name in channels_last)
             self.work.append(())
-        shapes = tuple(_shape(self.sizes[name], name in channels_last) for name in self.outputs)
+        shapes = tuple(_shape(self.real[name], name in channels_last) for name in self.outputs)
         return RegionPlan(
             np.array(steps, np.int32), np.concatenate([*self.indices, np.zeros(1, np.int32)]),
             np.concatenate([*self.values, np.zeros(1, np.float32)]), self.floats,
-            shapes, self.variant, tuple(self.work),
+            shapes, self.variant, tuple(self.work), self.level_variant,
         )  # fmt: skip
+
+    def _ends(self, op: Op) -> list[int]:
+        return [*astuple(self.places[op.source]), *astuple(self.places[op.target])]
+
+    def _crossing(self, plain: int, of_levels: int, number: int, name: str, last: bool) -> list[int]:
+        """Return the step by which a value enters or leaves."""
+        known, planes = self.levels.get(name), astuple(self.places[name])
+        if known is None:
+            return [plain, number, last, *planes]
+        scale = (_bits(known.scale), known.zero, known.least, known.largest)
+        return [of_levels, number, last, self.real[name].channels, *planes, *scale]
 
     def _chain(self, chain: Chain, tiling: Tiling) -> list[int]:
         steps, members = [], []
@@ -169,7 +216,11 @@ class _Planner:
         if not chain.tiled:
             tile_tasks, row_tasks = tiling.tiles, self.threads * TASKS_PER_THREAD // tiling.tiles
         for op in chain.ops:
-            members.append(self._product(op, chain, tiling, row_tasks))
+            members.append(
+                self._level_product(op, chain, row_tasks)
+                if isinstance(op, LevelConv)
+                else self._product(op, chain, tiling, row_tasks)
+            )
             members += [self._split(split, chain) for split in chain.inside if split.source == op.target]
         self.work.append(tuple(op.target for op in chain.ops))
         return [
@@ -186,11 +237,8 @@ class _Planner:
 
     def _shifts(self, op: Conv, source: Planes, read: Sequence[Pair]) -> Ints:
         """Return the offset of every entry of a convolution that reads phases."""
-        found = taps(op)
-        by_tap = np.array(
-            [read.index(t.phase) * source.stride + t.row * source.pitch + t.column for t in found]
-        )
-        channel, tap = np.divmod(op.columns, len(found))
+        by_tap = _by_tap(op, source, read)
+        channel, tap = np.divmod(op.columns, len(by_tap))
         rows_in_group = op.channels // op.groups
         group = np.arange(len(op.starts) - 1) * op.block // rows_in_group
         inputs_in_group = self.sizes[op.source].channels // op.groups
@@ -217,6 +265,31 @@ class _Planner:
             self._value(bias), self._mask(target), cuts,
             op.block, packed.parts, len(op.starts) - 1, op.groups == op.channels,
             _bits(op.low), _bits(op.high),
+        ]  # fmt: skip
+
+    def _level_product(self, op: Op, chain: Chain, row_tasks: int) -> list[int]:
+        assert isinstance(op, LevelConv)
+        split = split_read(op, chain)
+        target, source = self.places[op.target], self.places[split or op.source]
+        read = split.phases if split else PLAIN
+        found: LevelEntries = entries_of(op)
+        shifts = found.words * len(read) * source.stride + _by_tap(op, source, read)[found.taps]
+        order = np.lexsort((shifts, found.rows))
+        rows = -(-op.channels // BYTES)
+        bias, scale = np.zeros(rows * BYTES, np.int32), np.zeros(rows * BYTES, np.float32)
+        bias[: op.channels], scale[: op.channels] = op.bias, op.scale
+        counts = np.diff(found.starts)
+        cuts = balance.cuts(counts if op.shared else counts.reshape(rows, BYTES).sum(axis=1), row_tasks)
+        local = (split is None and op.source in chain.local) * LOCAL_FROM
+        local += (op.residual in chain.local) * LOCAL_RESIDUAL + (op.target in chain.local) * LOCAL_TO
+        residual = self.places[op.residual] if op.residual else None
+        return [
+            LEVEL_PRODUCT, *astuple(target), source.begin,
+            *((residual.begin, residual.stride) if residual else (-1, 0)), local,
+            self._index(found.starts), self._index(shifts[order]), self._index(found.entries[order].ravel()),
+            self._index(bias), self._value(scale), self._mask(target), self._index(cuts),
+            op.shared, op.numbers, op.zero, _bits(op.low), _bits(op.high),
+            _bits(op.residual_scale), op.residual_zero,
         ]  # fmt: skip
 
     def _parts(self, op: Conv, source: Planes, tile: int, entries: int) -> Ints:
@@ -247,6 +320,12 @@ class _Planner:
             bits = np.packbits((at % planes.pitch < planes.width) & (at < pixels), bitorder="little")
             self.masks[resolution] = self._index(bits.view(np.int32))
         return self.masks[resolution]
+
+
+def _by_tap(op: Shifting, source: Planes, read: Sequence[Pair]) -> Ints:
+    """Return the offset of every tap of a convolution that reads phases."""
+    found = [read.index(t.phase) * source.stride + t.row * source.pitch + t.column for t in taps(op)]
+    return np.array(found, np.int32)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,6 @@ def run_plan(
     outputs = [np.zeros((len(inputs[0]), *shape), np.float32) for shape in plan.outputs]
     times = native().run_region(
         plan.steps, plan.indices, plan.values, plan.workspace_floats, list(inputs), outputs, plan.variant,
-        threads, repeats, evict,
+        plan.level_variant, threads, repeats, evict,
     )  # fmt: skip
     return outputs, np.array(times)

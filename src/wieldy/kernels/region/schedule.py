@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wieldy.kernels.region.layout import phases, taps
-from wieldy.kernels.region.ops import Conv, Op, Pair, Size
+from wieldy.kernels.region.ops import Op, Pair, Shifting, Size
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Chain:
 
 def reads(op: Op) -> list[str]:
     """Return the values that an operation reads as they are."""
-    residual = op.residual if isinstance(op, Conv) else None
+    residual = op.residual if isinstance(op, Shifting) else None
     return [*([] if _split_key(op) else [op.source]), *([residual] if residual else [])]
 
 
@@ -74,7 +74,7 @@ def schedule(
     ops: Sequence[Op],
     sizes: Mapping[str, Size],
     outputs: Iterable[str],
-    tiling: Callable[[Conv], Tiling],
+    tiling: Callable[[Shifting], Tiling],
     threads: int,
 ) -> list[Chain]:
     """Order the operations of a region into chains: what can run next in the chain at hand does."""
@@ -91,7 +91,7 @@ def schedule(
         chains.append(
             Chain(
                 tuple(group),
-                tiling(first) if isinstance(first := group[0], Conv) else None,
+                tiling(first) if isinstance(first := group[0], Shifting) else None,
                 tiled[number],
                 tuple(splits[key] for key in keys),
                 tuple(splits[key] for key in keys if key not in ready),
@@ -104,25 +104,25 @@ def schedule(
 
 
 def _split_key(op: Op) -> tuple[str, Pair] | None:
-    return (op.source, op.stride) if isinstance(op, Conv) and op.stride != (1, 1) else None
+    return (op.source, op.stride) if isinstance(op, Shifting) and op.stride != (1, 1) else None
 
 
 def _splits(ops: Iterable[Op]) -> dict[tuple[str, Pair], Split]:
     """Return the splits of a region; convolutions of one source and stride share theirs."""
     wanted: dict[tuple[str, Pair], set[Pair]] = {}
     for op in ops:
-        if isinstance(op, Conv) and (key := _split_key(op)):
+        if isinstance(op, Shifting) and (key := _split_key(op)):
             wanted.setdefault(key, set()).update(phases(op))
     return {key: Split(*key, tuple(sorted(found))) for key, found in wanted.items()}
 
 
-def _tiled(group: Sequence[Op], tiling: Callable[[Conv], Tiling], threads: int) -> bool:
+def _tiled(group: Sequence[Op], tiling: Callable[[Shifting], Tiling], threads: int) -> bool:
     first = group[0]
-    return isinstance(first, Conv) and tiling(first).tiles >= threads
+    return isinstance(first, Shifting) and tiling(first).tiles >= threads
 
 
 def _group(
-    ops: Sequence[Op], sizes: Mapping[str, Size], tiling: Callable[[Conv], Tiling], threads: int
+    ops: Sequence[Op], sizes: Mapping[str, Size], tiling: Callable[[Shifting], Tiling], threads: int
 ) -> list[list[Op]]:
     waiting, groups = list(ops), list[list[Op]]()
     missing = {op.target for op in ops}
@@ -147,11 +147,11 @@ def _joins(
     op: Op,
     group: Sequence[Op],
     sizes: Mapping[str, Size],
-    tiling: Callable[[Conv], Tiling],
+    tiling: Callable[[Shifting], Tiling],
     threads: int,
 ) -> bool:
     """Return whether a tile can go on to an operation: it shifts nothing that the chain makes."""
-    if not (isinstance(op, Conv) and _tiled(group, tiling, threads)):
+    if not (isinstance(op, Shifting) and _tiled(group, tiling, threads)):
         return False
     size, other = sizes[op.target], sizes[group[0].target]
     if (size.height, size.width) != (other.height, other.width):

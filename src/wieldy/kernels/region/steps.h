@@ -10,12 +10,17 @@ namespace wieldy {
 
 using Int = std::int32_t;
 
-enum StepKind : Int { kLoad, kStore, kSplit, kChain, kProduct, kPool, kMean };
+enum StepKind : Int {
+    kLoad, kStore, kSplit, kChain, kProduct, kPool, kMean,
+    kQuantize, kDequantize, kLevelProduct, kLevelPool, kLevelMean
+};
 
 // Channels of one resolution: rows of `pitch` floats of which `width` are pixels, `stride` floats a channel.
 // Where `lead` is not 0, zeros must lie between the pixels of all rows and channels, and `lead` before the first.
+// Planes of levels hold words of four channels in place of floats, and `channels` counts those.
 struct Planes {
     Int begin, channels, height, width, pitch, stride, lead;
+    Int fill;  // the bits of a zero
 };
 
 struct Load {  // an input of the region into planes
@@ -63,6 +68,46 @@ struct Pool {
 
 struct Mean {  // of all pixels of a channel, into planes of one pixel
     Int kind;
+    Planes from, to;
+};
+
+struct Scale {  // level = rint(number / scale) + zero, held between least and largest
+    Int scale, zero, least, largest;  // scale: the bits of a float
+};
+
+struct Quantize {  // an input of the region into planes of levels
+    Int kind, input, channels_last, channels;
+    Planes to;
+    Scale scale;
+};
+
+struct Dequantize {  // planes of levels to an output of the region
+    Int kind, output, channels_last, channels;
+    Planes from;
+    Scale scale;
+};
+
+struct LevelProductStep {  // sparse_int8/product.h
+    Int kind;
+    Planes to;
+    Int from, residual, residual_stride;  // residual: below 0 if there is none
+    Int local;                            // bits of Local
+    Int starts, offsets, entries, bias;   // indices
+    Int scale;                            // values
+    Int mask, cuts;                       // as those of a ProductStep; cuts: rows of four channels
+    Int shared, numbers, zero;
+    Int low, high, residual_scale;        // the bits of floats
+    Int residual_zero;
+};
+
+struct LevelPool {  // the largest level of each window
+    Int kind;
+    Planes from, to;
+    Int kernel_y, kernel_x, stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+};
+
+struct LevelMean {  // the mean number of all pixels of a channel, into planes of floats of one pixel
+    Int kind, zero, scale;
     Planes from, to;
 };
 

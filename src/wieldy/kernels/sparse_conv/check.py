@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.kernels.check import LARGEST, check_array, check_clamp, check_count, check_rows
 from wieldy.kernels.region.layout import Geometry, phases, split_resolution
-from wieldy.kernels.region.ops import Conv, Size
+from wieldy.kernels.region.ops import Conv, LevelConv, Shifting, Size
 
 MOST_TAPS = 2**16  # of a kernel: the planner looks at each
 
@@ -34,19 +34,19 @@ def check_conv(op: Conv, inputs: Mapping[str, Size]) -> Size:
         Size(channels=1, height=4, width=4)
     """
     _check_settings(op)
-    source = _read(op, op.source, inputs)
+    source = read_size(op, op.source, inputs)
     _check_groups(op, source)
     width = source.channels // op.groups * op.kernel[0] * op.kernel[1]
     check_array(f"{op.target}: columns", op.columns, "int32", ("kept",))
     check_array(f"{op.target}: values", op.values, "float32", (len(op.columns), op.block))
     check_rows(op.target, op.starts, op.columns, op.values, rows=op.channels, width=width)
     check_array(f"{op.target}: bias", op.bias, "float32", (op.channels,))
-    target = Size(op.channels, _extent(op, source, 0), _extent(op, source, 1))
-    if op.residual is not None and _read(op, op.residual, inputs) != target:
+    target = Size(op.channels, extent(op, source, 0), extent(op, source, 1))
+    if op.residual is not None and read_size(op, op.residual, inputs) != target:
         raise ShapeError(
             f"{op.target}: the residual must be of the result's size {target}; got {inputs[op.residual]}."
         )
-    _check_workspace(op, source, target)
+    check_workspace(op, source, target)
     return target
 
 
@@ -65,7 +65,8 @@ def _check_settings(op: Conv) -> None:
     check_clamp(op.target, op.low, op.high)
 
 
-def _read(op: Conv, name: str, inputs: Mapping[str, Size]) -> Size:
+def read_size(op: Shifting, name: str, inputs: Mapping[str, Size]) -> Size:
+    """Return the size of a value that an operation reads; refuses one that is not known."""
     if name not in inputs:
         known = ", ".join(inputs) or "none"
         raise ConfigError(f"{op.target}: reads {name!r}, which must be one of the known values: {known}.")
@@ -88,19 +89,26 @@ def _check_groups(op: Conv, source: Size) -> None:
         )
 
 
-def _extent(op: Conv, source: Size, axis: int) -> int:
-    """Return height or width of the result."""
-    size = (source.height, source.width)[axis] + 2 * op.padding[axis]
+def extent_of(op: Shifting, size: int, axis: int) -> int:
+    """Return height or width of a result from that of the source."""
     window = op.dilation[axis] * (op.kernel[axis] - 1) + 1
-    if window > size:
+    return (size + 2 * op.padding[axis] - window) // op.stride[axis] + 1
+
+
+def extent(op: Shifting, source: Size, axis: int) -> int:
+    """Return height or width of the result; refuses a kernel that does not fit."""
+    found = extent_of(op, (source.height, source.width)[axis], axis)
+    if found < 1:
+        size = (source.height, source.width)[axis] + 2 * op.padding[axis]
+        window = op.dilation[axis] * (op.kernel[axis] - 1) + 1
         raise ShapeError(
             f"{op.target}: the kernel must fit the padded input; its {('rows', 'columns')[axis]} "
             f"span {window} of {size}."
         )
-    return (size - window) // op.stride[axis] + 1
+    return found
 
 
-def _check_workspace(op: Conv, source: Size, target: Size) -> None:
+def check_workspace(op: Conv | LevelConv, source: Size, target: Size) -> None:
     """Refuse what int32 cannot count; the planes of one operation alone, which a region only widens."""
     geometry = Geometry([op], {op.source: source, op.target: target})
     values = [((source.height, source.width), source.channels)]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from wieldy.kernels.contract import Contract
 from wieldy.kernels.region.ops import Conv
+from wieldy.kernels.sparse_conv.check import extent_of
 
 CONTRACT = Contract("sparse_conv", "|bias| + |residual| + sum |v*x|")
 
@@ -41,7 +42,7 @@ def sparse_conv(
         >>> sparse_conv(np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3), op).tolist()
         [[[[9.0, 11.0], [15.0, 17.0]]]]
     """
-    rows, columns = (_extent(op, size, axis) for axis, size in enumerate(x.shape[2:]))
+    rows, columns = (extent_of(op, size, axis) for axis, size in enumerate(x.shape[2:]))
     out = np.zeros((len(x), op.channels, rows, columns))
     out += op.bias.astype(np.float64)[:, None, None]
     if residual is not None:
@@ -67,11 +68,6 @@ def error_bound(
     magnitude = sparse_conv(np.abs(x), unclamped, None if residual is None else np.abs(residual))
     terms = np.repeat(np.diff(op.starts), op.block)[: op.channels].astype(np.int64)
     return CONTRACT.bound(terms[:, None, None], magnitude)
-
-
-def _extent(op: Conv, size: int, axis: int) -> int:
-    window = op.dilation[axis] * (op.kernel[axis] - 1) + 1
-    return (size + 2 * op.padding[axis] - window) // op.stride[axis] + 1
 
 
 def _add(

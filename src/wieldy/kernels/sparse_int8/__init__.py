@@ -1,0 +1,1 @@
+"""Products of sparse matrices of signed bytes with planes of levels."""
