@@ -19,7 +19,7 @@ class LevelCase:
 
     x: Bytes
     op: LevelConv
-    residual: Bytes | None
+    residual: Bytes | NDArray[np.float32] | None
 
     def __repr__(self) -> str:
         op = self.op
@@ -72,11 +72,12 @@ def level_cases(draw: st.DrawFn, top: int) -> LevelCase:
         rng.integers(-5000, 5000, channels).astype(np.int32), scales_of(rng, channels), pick(False, True),
         stride, padding, dilation, groups, pad=int(rng.integers(0, 256)), low=low, high=high, zero=zero,
         numbers=numbers, residual=pick(None, "residual"), residual_scale=pick(0.25, 0.3),
-        residual_zero=int(rng.integers(0, 256)),
+        residual_zero=int(rng.integers(0, 256)), residual_numbers=pick(False, False, True),
     )  # fmt: skip
     x = bytes_of(rng, (pick(1, 2), inputs, *size))
     shape = (len(x), channels, *(extent_of(op, extent, axis) for axis, extent in enumerate(size)))
-    return LevelCase(x, op, bytes_of(rng, shape) if op.residual else None)
+    other = rng.normal(size=shape).astype(np.float32) * 99 if op.residual_numbers else bytes_of(rng, shape)
+    return LevelCase(x, op, other if op.residual else None)
 
 
 @st.composite

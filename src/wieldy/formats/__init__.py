@@ -6,6 +6,7 @@ Each format has the `suffixes` of its parts' names, the `dtypes` that it holds, 
 
 from wieldy.formats.dense import DenseFormat
 from wieldy.formats.integer import IntegerFormat
+from wieldy.formats.level_blocks import LevelBlockFormat
 from wieldy.formats.sparse import SparseFormat
 from wieldy.formats.unified import UnifiedFormat
 
@@ -21,6 +22,10 @@ FORMATS: dict[str, Format] = {
     "block_8x1_f16": SparseFormat(8, "float16"),
     "int8": IntegerFormat(8),
     "int7": IntegerFormat(7),
+    "int8_1x4": LevelBlockFormat(8, 1),
+    "int8_4x4": LevelBlockFormat(8, 4),
+    "int7_1x4": LevelBlockFormat(7, 1),
+    "int7_4x4": LevelBlockFormat(7, 4),
     "unified_1x4": UnifiedFormat(1, 4),
     "unified_4x1": UnifiedFormat(4, 1),
     "unified_4x4": UnifiedFormat(4, 4),

@@ -10,7 +10,7 @@ Two parts:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class IntegerFormat:
     """Levels of so many bits. `encode` is exact where `holds` says so, and refuses otherwise."""
 
     bits: int
-    suffixes = (".levels", ".scales")
+    suffixes: ClassVar[tuple[str, ...]] = (".levels", ".scales")
     dtypes = ("float32",)
 
     @property

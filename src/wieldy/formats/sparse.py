@@ -109,7 +109,7 @@ class SparseFormat:
         return {
             ".values": rows.values.astype(self.dtype),
             ".counts": np.diff(rows.starts).astype(np.uint32),
-            ".gaps": encode_gaps(_gaps(rows.columns, rows.starts)),
+            ".gaps": encode_gaps(gaps_between(rows.columns, rows.starts)),
         }
 
     def holds(self, array: NDArray[np.float32]) -> bool:
@@ -150,7 +150,7 @@ class SparseFormat:
         values, counts, gaps = (parts[suffix] for suffix in self.suffixes)
         _check_parts(self, values, counts, gaps, -(-height // self.block))
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        columns = _columns(decode_gaps(gaps), starts)
+        columns = columns_from(decode_gaps(gaps), starts)
         if len(columns) and columns.max() >= width:
             raise SchemaError(f"sparse: a column must be below {width}; got {columns.max()}.")
         if not values.any(axis=1).all():
@@ -166,7 +166,7 @@ class SparseFormat:
     def byte_count(self, array: NDArray[np.float32]) -> int:
         """Return the exact bytes of what `encode` yields."""
         rows = self._rounded(array)
-        gaps = _gaps(rows.columns, rows.starts)
+        gaps = gaps_between(rows.columns, rows.starts)
         value_bytes = rows.values.size * np.dtype(self.dtype).itemsize
         return value_bytes + 4 * (len(rows.starts) - 1) + int((gaps // GOES_ON + 1).sum())
 
@@ -190,7 +190,7 @@ def decode_gaps(stream: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.diff(totals, prepend=0)
 
 
-def _gaps(columns: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.int64]:
+def gaps_between(columns: NDArray[np.integer[Any]], starts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Return how many columns are left out before each one that is kept."""
     before = np.concatenate([[-1], columns[:-1]]).astype(np.int64)[: len(columns)]
     firsts = starts[:-1][np.diff(starts) > 0]
@@ -198,7 +198,7 @@ def _gaps(columns: NDArray[np.int32], starts: NDArray[np.int32]) -> NDArray[np.i
     return columns - before - 1
 
 
-def _columns(gaps: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+def columns_from(gaps: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the columns from the gaps of all block rows."""
     places: NDArray[np.int64] = np.cumsum(gaps + 1)
     begins: NDArray[np.int64] = np.concatenate([[0], places])[starts[:-1]]

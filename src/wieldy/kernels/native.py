@@ -13,6 +13,10 @@ from wieldy.core.errors import KernelError
 REQUIRED = "WIELDY_REQUIRE_KERNELS"  # set in CI: kernels that are missing are an error there
 MODULE = "wieldy.kernels._native"
 BY_TIER = {"portable": "portable", "avx2": "avx2", "avx2_vnni": "avx2"}  # every other tier: avx512
+LEVELS_BY_TIER = {  # every other tier: avx512_vnni
+    "portable": "portable", "avx2": "avx2", "avx2_vnni": "avx_vnni", "avx512": "avx2",
+}  # fmt: skip
+IN_PAIRS = ("avx2",)  # variants that add products of levels in pairs of sixteen bits
 
 
 def is_built() -> bool:
@@ -71,6 +75,11 @@ def level_variants() -> tuple[str, ...]:
 def variant_for(tier: str) -> str:
     """Return the variant that an instruction tier uses."""
     return BY_TIER.get(tier, "avx512")
+
+
+def level_variant_for(tier: str) -> str:
+    """Return the variant of products of levels that an instruction tier uses."""
+    return LEVELS_BY_TIER.get(tier, "avx512_vnni")
 
 
 def check_variant(name: str) -> None:

@@ -95,30 +95,25 @@ def fuse_region(program: Program, region: Region, weights: Weights) -> Fused:
             continue
         ops.append(_operation(node, program, weights, alias))
     outputs = tuple(alias.get(name, name) for name in region.outputs(program))
-    inputs = {name: _size(program, name) for name in region.inputs()}
+    inputs = {name: size_of(program, name) for name in region.inputs()}
     return Fused(inputs, tuple(_fuse(ops, set(outputs))), outputs)
 
 
-def _size(program: Program, name: str) -> Size:
+def size_of(program: Program, name: str) -> Size:
+    """Return the size of a value, without its batch."""
     return Size(*(int(size or 0) for size in program.shape(name)[1:]))
 
 
 def _operation(node: Node, program: Program, weights: Weights, alias: Mapping[str, str]) -> Op:
     """Return one node as an operation of its own."""
     refs = [alias.get(name, name) for name in node.refs()]
-    size = _size(program, node.name)
+    size = size_of(program, node.name)
     if node.op == CONV:
         return _conv(node, refs[0], size, weights)
     if node.op in (MEAN, ADAPTIVE):
         return GlobalMean(refs[0], node.name)
     if node.op in (MAX_POOL, AVG_POOL):
-        average = node.op == AVG_POOL
-        dilation = (1, 1) if average else _pair(_ints(node, "dilation"))
-        kernel = _pair(_ints(node, "kernel_size"))
-        return Pooling(
-            refs[0], node.name, kernel, _pair(_ints(node, "stride") or kernel), _pair(_ints(node, "padding")),
-            dilation, average, bool(average and node.inputs["count_include_pad"]), (size.height, size.width),
-        )  # fmt: skip
+        return pooling_of(node, refs[0], program)
     plain = _identity(refs[0], node.name, size.channels)
     if node.op == ADD:
         return replace(plain, residual=refs[1])
@@ -129,6 +124,22 @@ def _operation(node: Node, program: Program, weights: Weights, alias: Mapping[st
         return _scaled(plain, *affine(tensors, _number(node, "eps")))
     low, high = CLAMPS[node.op](node)
     return replace(plain, low=low, high=high)
+
+
+def pooling_of(node: Node, source: str, program: Program) -> Pooling:
+    """Return a pooling that reads `source`."""
+    size, average = size_of(program, node.name), node.op == AVG_POOL
+    kernel = spread_of(node, "kernel_size")
+    return Pooling(
+        source, node.name, kernel, _pair(_ints(node, "stride") or kernel), spread_of(node, "padding"),
+        (1, 1) if average else spread_of(node, "dilation"), average,
+        bool(average and node.inputs["count_include_pad"]), (size.height, size.width),
+    )  # fmt: skip
+
+
+def spread_of(node: Node, name: str) -> tuple[int, int]:
+    """Return an argument that is a number for each axis, or one for both."""
+    return _pair(_ints(node, name))
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:
@@ -149,8 +160,8 @@ def _conv(node: Node, source: str, size: Size, weights: Weights) -> Conv:
     values = weights.arrays[bias.name] if isinstance(bias, Stored) else np.zeros(size.channels, np.float32)
     return Conv(
         source, node.name, size.channels, rows.block, rows.starts, rows.columns, rows.values, values,
-        _pair(weight.shape[2:]), _pair(_ints(node, "stride")), _pair(_ints(node, "padding")),
-        _pair(_ints(node, "dilation")), node.groups, layer=node.name,
+        _pair(weight.shape[2:]), spread_of(node, "stride"), spread_of(node, "padding"),
+        spread_of(node, "dilation"), node.groups, layer=node.name,
     )  # fmt: skip
 
 

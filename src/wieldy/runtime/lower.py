@@ -13,8 +13,11 @@ from wieldy.core.errors import InternalError, SchemaError
 from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored, with_batch
+from wieldy.kernels.native import IN_PAIRS
 from wieldy.runtime.engine import openvino
+from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.layouts import channels_last
+from wieldy.runtime.lower_levels import level_regions, lower_levels
 from wieldy.runtime.lower_zeros import (
     Zeros,
     clamps_of_linears,
@@ -38,7 +41,8 @@ def lower(
     """Return an `openvino.Model` that computes `program` for `batch` examples.
 
     Every operation carries the name of its node, so that profiles and errors can be read. With `zeros`,
-    the layers it names run in regions; the weights that `integers` names are multiplied as whole numbers.
+    the layers it names run in regions, in float32 or in eight bits but not in both; the weights that
+    `integers` names are multiplied as whole numbers.
 
     Raises:
         SchemaError: a node does not fit what it is given, or yields another shape than the program says.
@@ -52,7 +56,9 @@ def lower(
         shape = with_batch(spec.shape, batch)
         parameters.append(ops.parameter(shape, np.dtype(spec.dtype), name=name))
         values[name] = parameters[-1].output(0)
-    regions = sparse_regions(program, zeros) if zeros else []
+    whole = LevelWeights(arrays, integers, in_pairs=bool(zeros and zeros.level_variant in IN_PAIRS))
+    fused = level_regions(program, whole, zeros.levels) if zeros else {}
+    regions = list(fused) or (sparse_regions(program, zeros) if zeros else [])
     inside = {node.name for region in regions for node in region.nodes}
     clamps = clamps_of_linears(program, zeros) if zeros else {}
     for unit in contracted_order(program, regions):
@@ -60,7 +66,11 @@ def lower(
             assert zeros is not None
             _check_shapes(unit.nodes, values, arrays, ops, batch)
             last = channels_last(program, unit, inside)
-            values |= lower_region(unit, program, values, arrays, batch, zeros, last)
+            values |= (
+                lower_levels(unit, fused[unit], program, values, batch, zeros, last)
+                if unit in fused
+                else lower_region(unit, program, values, arrays, batch, zeros, last)
+            )
             continue
         if zeros and is_sparse_linear(unit, zeros):
             clamp = clamps.get(unit.name)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wieldy.formats.sparse import block_rows
 from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Node, Program, Ref, Stored
+from wieldy.kernels.region.ops import RegionPlan
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.sparse_linear.plan import plan_linear
 from wieldy.runtime.engine import extension_ops, openvino
@@ -28,11 +29,15 @@ class Zeros:
         blocks: by tensor, how many output channels share a pattern; a tensor that is not named runs dense.
         variant: the instruction set of the kernels.
         threads: for which the work is cut.
+        levels: the tensors of whole numbers whose zeros pay; around them regions compute in eight bits.
+        level_variant: the instruction set of those.
     """
 
     blocks: Mapping[str, int]
     variant: str
     threads: int
+    levels: frozenset[str] = frozenset()
+    level_variant: str = ""
 
 
 def sparse_regions(program: Program, zeros: Zeros) -> list[Region]:
@@ -57,7 +62,6 @@ def lower_region(
     last: Collection[str],
 ) -> dict[str, Any]:
     """Return the values that a region hands out; those of `last` cross its edge with channels last."""
-    ops = openvino().opset15
     fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
     handed = list(zip(region.outputs(program), fused.outputs, strict=True))
     plain = {value for name, value in handed if name not in last}  # a value may be handed out by two names
@@ -66,24 +70,42 @@ def lower_region(
         fused.inputs, fused.ops, fused.outputs,
         variant=zeros.variant, threads=zeros.threads, channels_last=last,
     )  # fmt: skip
+    reads = {name: values[name] for name in fused.inputs}
+    return region_operation(region, plan, reads, dict(handed), last, batch)
+
+
+def region_operation(
+    region: Region,
+    plan: RegionPlan,
+    reads: Mapping[str, Any],
+    handed: Mapping[str, str],
+    last: Collection[str],
+    batch: int,
+) -> dict[str, Any]:
+    """Return what a region hands out, by the program's names, from one operation of ours.
+
+    Args:
+        region: its last node gives the operation its name.
+        plan: what it does.
+        reads: by the region's name of a value, what it is.
+        handed: by the program's name of a value, the region's; the plan's outputs are in this order.
+        last: of the region's names, those that cross its edge with channels last.
+        batch: examples.
+    """
+    ops = openvino().opset15
     constants = [ops.constant(array).output(0) for array in (plan.steps, plan.indices, plan.values)]
+    given = [_turned(value, LAST) if name in last else value for name, value in reads.items()]
+    shapes = [size for shape in plan.outputs for size in (batch, *shape)]
     made = extension_ops().create(
         "Region",
-        [
-            *(_turned(values[name], LAST) if name in last else values[name] for name in fused.inputs),
-            *constants,
-        ],
-        {
-            "shapes": [size for shape in plan.outputs for size in (batch, *shape)],
-            "variant": plan.variant,
-            "level_variant": plan.level_variant,
-            "workspace_floats": plan.workspace_floats,
-        },
-    )
+        [*given, *constants],
+        {"shapes": shapes, "variant": plan.variant, "level_variant": plan.level_variant,
+         "workspace_floats": plan.workspace_floats},
+    )  # fmt: skip
     made.set_friendly_name(region.nodes[-1].name)
     return {
         name: _turned(made.output(index), FIRST) if value in last else made.output(index)
-        for index, (name, value) in enumerate(handed)
+        for index, (name, value) in enumerate(handed.items())
     }
 
 

@@ -11,9 +11,9 @@ from kernel_cases import every_level_variant, needs_kernels, run_region
 from level_cases import EIGHT_BITS, SEVEN_BITS, Bytes, LevelCase, level_cases, level_regions
 
 from wieldy.core.errors import KernelError
+from wieldy.kernels.native import IN_PAIRS
 from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Pooling
 from wieldy.kernels.sparse_int8 import call
-from wieldy.kernels.sparse_int8.call import IN_PAIRS
 from wieldy.kernels.sparse_int8.check import fits_pairs
 from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8, sums
 
@@ -29,7 +29,7 @@ def run(case: LevelCase, variant: str, count: int = 1) -> np.ndarray:
     """Run between canaries; levels go in and come out as numbers of scale 1."""
     op, levels = case.op, call.levels_at_unit_scale(case.op)
     read = {"x": case.x} | ({} if case.residual is None else {"residual": case.residual})
-    inputs = {name: numbers_of(of, levels[name]) for name, of in read.items()}
+    inputs = {name: numbers_of(of, levels[name]) if name in levels else of for name, of in read.items()}
     (found,) = run_region(
         inputs, [op], ["out"], variant="portable", threads=count, levels=levels, level_variant=variant
     )

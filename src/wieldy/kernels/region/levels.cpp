@@ -190,7 +190,7 @@ Int act_on_levels(const Run& run, const LevelProductStep& step, const Tile& tile
         indices + step.bias,
         run.plan.values + step.scale,
         {step.residual < 0 ? nullptr : place(step.residual, kLocalResidual), step.residual_stride,
-         as_float(step.residual_scale), step.residual_zero},
+         as_float(step.residual_scale), step.residual_zero, step.residual_numbers != 0},
         step.mask < 0 ? nullptr : reinterpret_cast<const std::uint8_t*>(indices + step.mask),
         place(step.to.begin, kLocalTo),
         step.to.stride,

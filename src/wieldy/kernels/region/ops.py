@@ -1,6 +1,7 @@
 """What a region is made of: its values by name, and the operations on them in order."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class LevelConv(Shifting):
         zero: the level that stands for zero in the target.
         numbers: whether the target holds float32 numbers instead of levels.
         residual_scale, residual_zero: of the residual's levels: its scale over the target's, or its own.
+        residual_numbers: whether the residual is numbers instead, which the scale multiplies.
         layer: the name of the node whose weight this is; empty for what stands in for another operation.
     """
 
@@ -97,7 +99,7 @@ class LevelConv(Shifting):
     target: str
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
-    scale: NDArray[np.float32]
+    scale: NDArray[np.floating[Any]]
     shared: bool = False
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
@@ -111,6 +113,7 @@ class LevelConv(Shifting):
     residual: str | None = None
     residual_scale: float = 0.0
     residual_zero: int = 0
+    residual_numbers: bool = False
     layer: str = ""
 
     @property

@@ -100,6 +100,6 @@ def _given_up(op: Op, chain: Chain) -> str | None:
     residual = op.residual if isinstance(op, Shifting) else None
     if residual is None or {residual, op.target} & chain.local or op.source == residual:
         return None
-    if isinstance(op, LevelConv) and op.numbers:
-        return None  # they take four times the residual's room
+    if isinstance(op, LevelConv) and (op.numbers or op.residual_numbers):
+        return None  # numbers take four times the room of levels
     return residual if [other for other in chain.ops if residual in reads(other)] == [op] else None

@@ -289,7 +289,7 @@ class _Planner:
             self._index(found.starts), self._index(shifts[order]), self._index(found.entries[order].ravel()),
             self._index(bias), self._value(scale), self._mask(target), self._index(cuts),
             op.shared, op.numbers, op.zero, _bits(op.low), _bits(op.high),
-            _bits(op.residual_scale), op.residual_zero,
+            _bits(op.residual_scale), op.residual_zero, op.residual_numbers,
         ]  # fmt: skip
 
     def _parts(self, op: Conv, source: Planes, tile: int, entries: int) -> Ints:

@@ -97,7 +97,7 @@ struct LevelProductStep {  // sparse_int8/product.h
     Int mask, cuts;                       // as those of a ProductStep; cuts: rows of four channels
     Int shared, numbers, zero;
     Int low, high, residual_scale;        // the bits of floats
-    Int residual_zero;
+    Int residual_zero, residual_numbers;
 };
 
 struct LevelPool {  // the largest level of each window

@@ -13,6 +13,7 @@ struct Simd {
 
     static Word load(const std::uint8_t* at) { return _mm512_loadu_si512(at); }
     static void store(std::uint8_t* at, Word words) { _mm512_storeu_si512(at, words); }
+    static Number numbers(const std::uint8_t* at) { return _mm512_loadu_ps(at); }
     static Word all(std::int32_t word) { return _mm512_set1_epi32(word); }
     static Number all(float number) { return _mm512_set1_ps(number); }
     static Word dot(Word sum, Word levels, Word entry) { return _mm512_dpbusd_epi32(sum, levels, entry); }

@@ -7,14 +7,12 @@ from numpy.typing import NDArray
 
 from wieldy.core.errors import ConfigError, KernelError
 from wieldy.kernels.check import check_array, check_count
-from wieldy.kernels.native import level_variants
+from wieldy.kernels.native import IN_PAIRS, level_variants
 from wieldy.kernels.region.ops import LevelConv, Levels, Size
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.region.run import run_plan
 from wieldy.kernels.sparse_int8.check import fits_pairs
 from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of
-
-IN_PAIRS = ("avx2",)  # variants that add products in pairs of sixteen bits
 
 
 def check_level_variant(name: str, op: LevelConv) -> None:
@@ -32,15 +30,16 @@ def check_level_variant(name: str, op: LevelConv) -> None:
 
 def levels_at_unit_scale(op: LevelConv) -> dict[str, Levels]:
     """Return levels of what an operation reads and makes whose numbers are those levels less their zero."""
-    zeros = {op.source: op.pad} | ({op.residual: op.residual_zero} if op.residual else {})
-    zeros |= {} if op.numbers else {op.target: op.zero}
+    zeros = {op.source: op.pad} | ({} if op.numbers else {op.target: op.zero})
+    if op.residual and not op.residual_numbers:
+        zeros[op.residual] = op.residual_zero
     return {name: Levels(1.0, zero) for name, zero in zeros.items()}
 
 
 def sparse_int8(
     x: NDArray[np.uint8],
     op: LevelConv,
-    residual: NDArray[np.uint8] | None = None,
+    residual: NDArray[np.uint8] | NDArray[np.float32] | None = None,
     *,
     variant: str,
     threads: int = 1,
@@ -50,7 +49,8 @@ def sparse_int8(
     Args:
         x: (batch, channels, height, width) uint8.
         op: see `LevelConv`.
-        residual: uint8 of the result's shape; given exactly where the operation names one.
+        residual: of the result's shape, uint8, or float32 where `op.residual_numbers`; given exactly where
+            the operation names one.
         variant: one of `wieldy.kernels.native.level_variants()`.
         threads: at least 1.
 
@@ -71,7 +71,10 @@ def sparse_int8(
     op = replace(op, source="x", target="out", residual=None if residual is None else "residual")
     tensors = {"x": x} | ({} if residual is None else {"residual": residual})
     levels = levels_at_unit_scale(op)
-    numbers = [numbers_of(tensor, levels[name]) for name, tensor in tensors.items()]
+    numbers = [
+        numbers_of(np.asarray(of, np.uint8), levels[name]) if name in levels else np.asarray(of, np.float32)
+        for name, of in tensors.items()
+    ]
     sizes = {name: Size(*tensor.shape[1:]) for name, tensor in tensors.items()}
     plan = plan_region(
         sizes, [op], ["out"], variant="portable", threads=threads, levels=levels, level_variant=variant

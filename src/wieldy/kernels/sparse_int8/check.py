@@ -10,7 +10,7 @@ from wieldy.kernels.region.ops import Conv, LevelConv, Levels, Op, Pooling, Size
 from wieldy.kernels.sparse_conv.check import MOST_TAPS, check_workspace, extent, read_size
 
 TOP = 255  # the largest level
-PAIR = 128  # of two neighbouring weights' magnitudes: 255 * 128 fits sixteen bits
+PAIR = 128  # of two neighbouring weights of one sign: 255 * 128 fits sixteen bits
 
 
 def check_level_conv(op: LevelConv, inputs: Mapping[str, Size]) -> Size:
@@ -94,18 +94,19 @@ def fits_pairs(op: LevelConv) -> bool:
 
     Example:
         >>> arrays = np.zeros(1, np.int32), np.ones(1, np.float32)
-        >>> pair = [np.int8([w]).reshape(1, 2, 1, 1) for w in ([64, -64], [65, 64])]
+        >>> pair = [np.int8([w]).reshape(1, 2, 1, 1) for w in ([64, 64], [-127, 127], [65, 64])]
         >>> [fits_pairs(LevelConv("x", "y", weight, *arrays)) for weight in pair]
-        [True, False]
+        [True, True, False]
     """
-    channels, inputs = op.weight.shape[:2]
-    offset = np.arange(op.groups) * inputs % 2  # a group may begin in the middle of a pair
-    magnitudes = np.abs(op.weight.astype(np.int32)).reshape(op.groups, channels // op.groups, inputs, -1)
-    for shift in np.unique(offset):
-        of = magnitudes[offset == shift]
-        padded = np.pad(of, ((0, 0), (0, 0), (int(shift), -(inputs + int(shift)) % 2), (0, 0)))
-        if (padded[:, :, ::2] + padded[:, :, 1::2]).max(initial=0) > PAIR:
-            return False
+    inputs = op.weight.shape[1]
+    weight = op.weight.astype(np.int32).reshape(op.groups, -1, inputs, op.kernel[0] * op.kernel[1])
+    begins = np.arange(op.groups) * inputs % 2  # a group may begin in the middle of a pair
+    for shift in np.unique(begins):
+        pads = ((0, 0), (0, 0), (int(shift), -(inputs + int(shift)) % 2), (0, 0))
+        padded = np.pad(weight[begins == shift], pads)
+        for signed in (np.maximum(padded, 0), np.maximum(-padded, 0)):
+            if (signed[:, :, ::2] + signed[:, :, 1::2]).max(initial=0) > PAIR:
+                return False
     return True
 
 
@@ -127,7 +128,8 @@ def check_levels(ops: Sequence[Op], levels: Mapping[str, Levels]) -> None:
 def _kept(op: Op, levels: Mapping[str, Levels]) -> dict[str, bool]:
     """Return which values of an operation must be levels, and which must not; the others may be either."""
     if isinstance(op, LevelConv):
-        return {op.source: True, op.target: not op.numbers} | ({op.residual: True} if op.residual else {})
+        residual = {op.residual: not op.residual_numbers} if op.residual else {}
+        return {op.source: True, op.target: not op.numbers} | residual
     if isinstance(op, Conv):
         return {op.source: False, op.target: False} | ({op.residual: False} if op.residual else {})
     if isinstance(op, Pooling):

@@ -22,14 +22,21 @@ std::int32_t sum_of(const LevelProduct& p, int channel, int position) {
     return sum;
 }
 
+float residual_of(const LevelResidual& residual, int channel, int position) {
+    if (residual.numbers) {
+        float number;
+        std::memcpy(&number, residual.at + (channel * residual.stride + position) * sizeof number, sizeof number);
+        return number;
+    }
+    const std::int64_t word = channel / kBytes * residual.stride + position;
+    return static_cast<float>(residual.at[word * kBytes + channel % kBytes] - residual.zero);
+}
+
 void write(const LevelProduct& p, int channel, int position) {
     const bool pixel = !p.mask || p.mask[position / kMaskPositions] >> position % kMaskPositions & 1;
     const int row = channel / kBytes, byte = channel % kBytes;
     float y = static_cast<float>(sum_of(p, channel, position)) * p.scale[channel];
-    if (p.residual.levels) {
-        const int level = p.residual.levels[(row * p.residual.stride + position) * kBytes + byte];
-        y += static_cast<float>(level - p.residual.zero) * p.residual.scale;
-    }
+    if (p.residual.at) y += residual_of(p.residual, channel, position) * p.residual.scale;
     y = clamp(y, p.low, p.high);
     if (p.numbers) {
         y = pixel ? y : 0.0f;

@@ -1,7 +1,8 @@
 // The contract of sparse_int8: a product of a sparse matrix of bytes with shifted planes of bytes.
 //
 //   sum[c][t] = bias[c] + sum_i sum_b entry_i.b * in[offsets[i] + t].b        int32, exact; b = 0 to 3
-//   y[c][t]   = float(sum) * scale[c] (+ float(residual - zero) * scale)      float32, every operation rounded
+//   y[c][t]   = float(sum) * scale[c] (+ float(residual - zero) * scale)      float32, every operation rounded;
+//                                                                            a residual may be numbers, too
 //   level     = rint(clamp(y, low, high)) + zero                              byte c % 4 of out[c / 4][t]
 //   number    = clamp(y, low, high)                                           out[c][t], float32
 //
@@ -21,10 +22,11 @@ namespace wieldy {
 constexpr int kBytes = 4;  // channels of a word
 
 struct LevelResidual {
-    const std::uint8_t* levels;  // words like the result's; null if there is none
+    const std::uint8_t* at;  // words like the result's, or numbers; null if there is none
     std::int64_t stride;
     float scale;
     std::int32_t zero;
+    bool numbers;
 };
 
 struct LevelProduct {

@@ -36,7 +36,7 @@ def sums(x: NDArray[np.uint8], op: LevelConv) -> NDArray[np.int64]:
 
 
 def sparse_int8(
-    x: NDArray[np.uint8], op: LevelConv, residual: NDArray[np.uint8] | None = None
+    x: NDArray[np.uint8], op: LevelConv, residual: NDArray[np.uint8] | NDArray[np.float32] | None = None
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Return the levels, or the numbers, of a convolution; the contract is equality, bit for bit.
 
@@ -50,7 +50,7 @@ def sparse_int8(
     Args:
         x: (batch, channels, height, width) uint8.
         op: weight, bias, scales, stride, padding, dilation, groups; see `LevelConv`.
-        residual: of the result's shape; None if there is none.
+        residual: of the result's shape, uint8, or float32 where `op.residual_numbers`; None if there is none.
 
     Returns:
         (batch, op.channels, rows, columns) uint8, or float32 where `op.numbers`.
@@ -67,8 +67,8 @@ def sparse_int8(
     """
     y = sums(x, op).astype(np.float32) * op.scale[:, None, None]
     if residual is not None:
-        apart = (residual.astype(np.int32) - op.residual_zero).astype(np.float32)
-        y = y + apart * np.float32(op.residual_scale)
+        numbers = residual if op.residual_numbers else residual.astype(np.int32) - op.residual_zero
+        y = y + numbers.astype(np.float32) * np.float32(op.residual_scale)
     held: NDArray[np.float32] = np.clip(y, np.float32(op.low), np.float32(op.high))
     if op.numbers:
         return held

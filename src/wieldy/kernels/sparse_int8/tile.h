@@ -59,14 +59,19 @@ inline void finish(const LevelProduct& p, int row, int position, const typename 
     using Number = typename Simd::Number;
     const Number low = Simd::all(p.low), high = Simd::all(p.high);
     const auto pixels = Simd::pixels(p.mask, position);
-    Word residual{};
-    if (p.residual.levels) residual = Simd::load(p.residual.levels + (row * p.residual.stride + position) * kBytes);
+    const LevelResidual& residual = p.residual;
+    Word others = Simd::all(0);
+    if (residual.at && !residual.numbers)
+        others = Simd::load(residual.at + (row * residual.stride + position) * kBytes);
     Word levels = Simd::all(0);
     for (int q = 0; q < kBytes; ++q) {
         Number y = Simd::times(Simd::number(sums[q]), Simd::all(p.scale[row * kBytes + q]));
-        if (p.residual.levels) {
-            const Word apart = Simd::minus(Simd::byte(residual, q), Simd::all(p.residual.zero));
-            y = Simd::plus(y, Simd::times(Simd::number(apart), Simd::all(p.residual.scale)));
+        if (residual.at) {
+            const std::int64_t place = (row * kBytes + q) * residual.stride + position;
+            const Number other =
+                residual.numbers ? Simd::numbers(residual.at + place * sizeof(float))
+                                 : Simd::number(Simd::minus(Simd::byte(others, q), Simd::all(residual.zero)));
+            y = Simd::plus(y, Simd::times(other, Simd::all(residual.scale)));
         }
         y = Simd::smaller(Simd::larger(y, low), high);
         if (p.numbers) {

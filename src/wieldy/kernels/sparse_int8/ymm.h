@@ -15,6 +15,7 @@ struct Ymm {
 
     static Word load(const std::uint8_t* at) { return _mm256_loadu_si256(reinterpret_cast<const Word*>(at)); }
     static void store(std::uint8_t* at, Word words) { _mm256_storeu_si256(reinterpret_cast<Word*>(at), words); }
+    static Number numbers(const std::uint8_t* at) { return _mm256_loadu_ps(reinterpret_cast<const float*>(at)); }
     static Word all(std::int32_t word) { return _mm256_set1_epi32(word); }
     static Number all(float number) { return _mm256_set1_ps(number); }
     static Number number(Word words) { return _mm256_cvtepi32_ps(words); }
