@@ -17,11 +17,13 @@ import torch
 from torch import nn
 
 from wieldy.compress.load import load
+from wieldy.compress.quantize import quantize
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost_table import BLOCKS
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.prune import zeros
+from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.save import save
 from wieldy.runtime.engine import openvino
 from wieldy.stats.collect import Stats
@@ -34,6 +36,7 @@ from registry import mobilenet_of_imagenet
 SPREAD = Path(__file__).parent / "results" / "spread.json"
 SCOPES = ("layer", "network")  # does every layer lose the same share, or does one threshold hold for all?
 CALIBRATION_IMAGES = 32
+LEVEL_ROWS, LEVEL_INPUTS, LEVEL_IMAGES = {"block_1x4": 1, "block_4x4": 4}, 4, 4
 
 
 @dataclass(frozen=True)
@@ -89,21 +92,25 @@ def put_zeros(name: str, network: GraphNetwork, form: str, sparsity: float, scop
     return {next(node.stored()): BY_BLOCK[config.block] for node in zeros.weighted(network, layers)}
 
 
-def draw_zeros(network: GraphNetwork, layers: list[str], config: zeros.ZerosConfig) -> None:
-    """Zero weights at random, with the spread of trained networks over layers, rows and input channels."""
+def draw_zeros(network: GraphNetwork, layers: list[str], config: zeros.ZerosConfig, inputs: int = 1) -> None:
+    """Zero weights at random, with the spread of trained networks over layers, rows and input channels.
+
+    `inputs`: neighbouring ones that become zero together.
+    """
     rng = np.random.default_rng(0)
     spread = json.loads(SPREAD.read_text())["mean"][config.scope]
     weights = [network.tensor(next(node.stored())).data for node in zeros.weighted(network, layers)]
     factors = []
     for weight in weights:
         of_rows = np.exp(rng.normal(0, spread["rows"], (-(-weight.shape[0] // config.block), 1)))
-        of_inputs = np.exp(rng.normal(0, spread["inputs"], (1, weight.shape[1])))
+        of_inputs = np.exp(rng.normal(0, spread["inputs"], (1, -(-weight.shape[1] // inputs))))
         factors.append(np.exp(rng.normal(0, spread["layers"])) * of_rows * of_inputs)
     scale = _scale(factors, [weight.numel() for weight in weights], 1 - config.sparsity)
     for weight, factor in zip(weights, factors, strict=True):
         chance = np.minimum(1, scale * factor).reshape(*factor.shape, *(1,) * (weight.ndim - 2))
-        kept = rng.random((chance.shape[0], *weight.shape[1:])) < chance
-        weight *= torch.from_numpy(np.repeat(kept, config.block, axis=0)[: len(weight)])
+        kept = rng.random((*chance.shape[:2], *weight.shape[2:])) < chance
+        whole = np.repeat(np.repeat(kept, config.block, axis=0), inputs, axis=1)
+        weight *= torch.from_numpy(whole[: len(weight), : weight.shape[1]])
 
 
 def _scale(factors: list[np.ndarray], sizes: list[int], density: float) -> float:
@@ -140,6 +147,25 @@ def write_int8(name: str, folder: Path) -> Path:
         model = openvino().Core().read_model(write_dense(name, folder))
         quantized = nncf.quantize(model, nncf.Dataset(images), subset_size=CALIBRATION_IMAGES)
         openvino().save_model(quantized, path, compress_to_fp16=False)
+    return path
+
+
+def write_levels(name: str, form: str, sparsity: float, folder: Path, bits: int) -> Path:
+    """Write a package of the network in eight bits (or seven) whose blocks of four inputs are zeros."""
+    path = folder / f"{name}-int{bits}-{form}-{sparsity:g}.wieldy"
+    if not path.exists():
+        network = trace(build(name), example(name))
+        layers, rows = prunable(name, network), LEVEL_ROWS[form]
+        config_of = zeros.ZerosConfig(sparsity=sparsity, block=rows)
+        draw_zeros(network, layers, config_of, LEVEL_INPUTS)
+        weights = [next(node.stored()) for node in zeros.weighted(network, layers)]
+        noise = np.random.default_rng(0).standard_normal((LEVEL_IMAGES, *NETS[name].shape), np.float32)
+        config = IntegerConfig(ranges="minmax", weight_bits=bits)
+        small, _ = quantize(network, [(noise,)], config)
+        formats = {
+            weight: f"int{bits}_{rows}x{LEVEL_INPUTS}" for weight in weights if weight in small.formats
+        }
+        save(small, path, formats=dict(small.formats) | formats)
     return path
 
 
