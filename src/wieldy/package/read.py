@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_tensors
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, DigestError, SchemaError
 from wieldy.formats import FORMATS
+from wieldy.formats.level_blocks import LevelBlockFormat
 from wieldy.formats.sparse import SparseFormat
 from wieldy.formats.unified import UnifiedFormat
 from wieldy.graph.program import DTYPES, Program
@@ -45,7 +46,7 @@ class Package:
         packed = (
             name
             for name, kind in self.manifest.formats.items()
-            if isinstance(FORMATS[kind], SparseFormat | UnifiedFormat)
+            if isinstance(FORMATS[kind], SparseFormat | UnifiedFormat | LevelBlockFormat)
         )
         return sum(
             int(array.size - np.count_nonzero(array)) for array in map(self.tensors.__getitem__, packed)
