@@ -18,6 +18,7 @@ namespace wieldy {
 namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
 // Visit one row of a plane and of a tensor, channel by channel, or pixel by pixel where the channels of the tensor
 // lie next to each other: then as many as share a line of the cache. `copy` takes the pixel of the plane, that of
 // the tensor, and how many pixels follow in both.
