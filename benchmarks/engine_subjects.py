@@ -19,6 +19,7 @@ from torch import nn
 from wieldy.compress.load import load
 from wieldy.compress.quantize import quantize
 from wieldy.formats import BY_BLOCK
+from wieldy.formats.level_blocks import INPUTS
 from wieldy.graph.cost_table import BLOCKS
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
@@ -36,7 +37,7 @@ from registry import mobilenet_of_imagenet
 SPREAD = Path(__file__).parent / "results" / "spread.json"
 SCOPES = ("layer", "network")  # does every layer lose the same share, or does one threshold hold for all?
 CALIBRATION_IMAGES = 32
-LEVEL_ROWS, LEVEL_INPUTS, LEVEL_IMAGES = {"block_1x4": 1, "block_4x4": 4}, 4, 4
+LEVEL_ROWS, LEVEL_IMAGES = {"block_1x4": 1, "block_4x4": 4}, 4
 
 
 @dataclass(frozen=True)
@@ -156,15 +157,13 @@ def write_levels(name: str, form: str, sparsity: float, folder: Path, bits: int)
     if not path.exists():
         network = trace(build(name), example(name))
         layers, rows = prunable(name, network), LEVEL_ROWS[form]
-        config_of = zeros.ZerosConfig(sparsity=sparsity, block=rows)
-        draw_zeros(network, layers, config_of, LEVEL_INPUTS)
+        thinning = zeros.ZerosConfig(sparsity=sparsity, block=rows)
+        draw_zeros(network, layers, thinning, INPUTS)
         weights = [next(node.stored()) for node in zeros.weighted(network, layers)]
         noise = np.random.default_rng(0).standard_normal((LEVEL_IMAGES, *NETS[name].shape), np.float32)
         config = IntegerConfig(ranges="minmax", weight_bits=bits)
         small, _ = quantize(network, [(noise,)], config)
-        formats = {
-            weight: f"int{bits}_{rows}x{LEVEL_INPUTS}" for weight in weights if weight in small.formats
-        }
+        formats = {weight: f"int{bits}_{rows}x{INPUTS}" for weight in weights if weight in small.formats}
         save(small, path, formats=dict(small.formats) | formats)
     return path
 

@@ -128,9 +128,13 @@ def ranks() -> str:
 
 def mobilenet() -> str:
     """MobileNetV2 without its training set."""
-    rows = []
+    rows, words = [], []
     for path in sorted(RESULTS.glob("mobilenet-*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
+        words.append(
+            f"On {found['tier']}: {' '.join(found['reasons'])} The search took {found['search_s'] / 60:.0f} "
+            "minutes.\n\n"
+        )
         for name in ("crops", "photos", "right"):
             of = found[name]
             apart = of["mix_less_uniform"]
@@ -142,4 +146,4 @@ def mobilenet() -> str:
                 found["mix"],
             ])  # fmt: skip
     head = ["tier", "judged", "mix", "uniform", "points apart", "mix, of the ms", "uniform", "the mix"]
-    return table(head, rows) if rows else "not measured yet\n"
+    return "".join(words) + table(head, rows) if rows else "not measured yet\n"

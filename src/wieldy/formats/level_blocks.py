@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wieldy.core.errors import SchemaError
 from wieldy.formats.integer import IntegerFormat
-from wieldy.formats.sparse import columns_from, decode_gaps, encode_gaps, gaps_between
+from wieldy.formats.sparse import columns_from, decode_gaps, encode_gaps, gaps_between, pattern_rules
 
 INPUTS = 4  # of a block: what one instruction multiplies
 
@@ -92,18 +92,7 @@ class LevelBlockFormat(IntegerFormat):
                 and levels.shape == (kept, self.rows, INPUTS)
                 and bool(levels.any(axis=(1, 2)).all())
             ),
-            f"counts must be uint32 ({height},) and add up to the kept blocks": (
-                counts.dtype == np.uint32
-                and counts.shape == (height,)
-                and int(counts.sum(dtype=np.int64)) == kept
-            ),
-            "gaps must be uint8 (n,), one number for each kept block": (
-                gaps.dtype == np.uint8
-                and gaps.ndim == 1
-                and (not len(gaps) or gaps[-1] != np.iinfo(np.uint8).max)
-                and int((gaps != np.iinfo(np.uint8).max).sum()) == kept
-            ),
-        }
+        } | pattern_rules(counts, gaps, height, kept, "block")
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
             raise SchemaError(

@@ -205,23 +205,30 @@ def columns_from(gaps: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[
     return places - 1 - np.repeat(begins, np.diff(starts))
 
 
+def pattern_rules(
+    counts: NDArray[Any], gaps: NDArray[Any], height: int, kept: int, what: str
+) -> dict[str, bool]:
+    """Return what counts and gaps must be, in words, and whether they are; `what` is kept."""
+    sound_counts = counts.dtype == np.uint32 and counts.shape == (height,)
+    sound_gaps = gaps.dtype == np.uint8 and gaps.ndim == 1 and (not len(gaps) or gaps[-1] != GOES_ON)
+    return {
+        f"counts must be uint32 ({height},) and add up to the kept {what}s": (
+            sound_counts and int(counts.sum(dtype=np.int64)) == kept
+        ),
+        f"gaps must be uint8 (n,), one number for each kept {what}": (
+            sound_gaps and int((gaps != GOES_ON).sum()) == kept
+        ),
+    }
+
+
 def _check_parts(
     kind: SparseFormat, values: NDArray[Any], counts: NDArray[Any], gaps: NDArray[Any], height: int
 ) -> None:
     """Refuse parts of the wrong kind or number."""
     kept = len(values) if values.ndim else 0
     sound_values = values.dtype == kind.dtype and values.shape == (kept, kind.block)
-    sound_counts = counts.dtype == np.uint32 and counts.shape == (height,)
-    sound_gaps = gaps.dtype == np.uint8 and gaps.ndim == 1 and (not len(gaps) or gaps[-1] != GOES_ON)
-    rules = {
-        f"values must be {kind.dtype} (kept, {kind.block})": sound_values,
-        f"counts must be uint32 ({height},) and add up to the kept columns": (
-            sound_counts and int(counts.sum(dtype=np.int64)) == kept
-        ),
-        "gaps must be uint8 (n,), one number for each kept column": (
-            sound_gaps and int((gaps != GOES_ON).sum()) == kept
-        ),
-    }
+    rules = {f"values must be {kind.dtype} (kept, {kind.block})": sound_values}
+    rules |= pattern_rules(counts, gaps, height, kept, "column")
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:
         raise SchemaError(

@@ -3,6 +3,16 @@
 #include <stdexcept>
 
 namespace wieldy {
+namespace {
+
+#if defined(__x86_64__)
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+}  // namespace
 
 const std::vector<Variant>& variants() {
     static const std::vector<Variant> found = [] {
@@ -11,9 +21,7 @@ const std::vector<Variant>& variants() {
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
             all.push_back({"avx2", product_avx2, linear_avx2});
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-            all.push_back({"avx512", product_avx512, linear_avx2});
+        if (has_avx512()) all.push_back({"avx512", product_avx512, linear_avx2});
 #endif
         return all;
     }();
@@ -28,9 +36,7 @@ const std::vector<LevelVariant>& level_variants() {
         if (__builtin_cpu_supports("avx2")) all.push_back({"avx2", levels_avx2});
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("avxvnni"))
             all.push_back({"avx_vnni", levels_avx_vnni});
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-            __builtin_cpu_supports("avx512vnni"))
+        if (has_avx512() && __builtin_cpu_supports("avx512vnni"))
             all.push_back({"avx512_vnni", levels_avx512_vnni});
 #endif
         return all;
@@ -54,8 +60,8 @@ const Row& find(const std::vector<Row>& rows, const std::string& name) {
 
 const Variant& find_variant(const std::string& name) { return find(variants(), name); }
 
-const LevelVariant& find_level_variant(const std::string& name) { return find(level_variants(), name); }
-
-LevelKernel level_kernel(const std::string& name) { return name.empty() ? nullptr : find_level_variant(name).product; }
+LevelKernel level_kernel(const std::string& name) {
+    return name.empty() ? nullptr : find(level_variants(), name).product;
+}
 
 }  // namespace wieldy

@@ -29,9 +29,8 @@ const Variant& find_variant(const std::string& name);
 
 // The same for products of levels.
 const std::vector<LevelVariant>& level_variants();
-const LevelVariant& find_level_variant(const std::string& name);
 
-// The kernel of that name, or null for none.
+// The kernel of that name, or null for an empty one; throws as find_variant does.
 LevelKernel level_kernel(const std::string& name);
 
 }  // namespace wieldy

@@ -72,7 +72,7 @@ def _point(point: MixPoint, x: Scale, y: Scale, series: int) -> str:
     return titled(f"{point.track}: {_words(point)}", *parts, class_="candidate")
 
 
-def row(point: MixPoint, record: RunRecord) -> dict[str, Any]:
+def row(point: MixPoint, record: RunRecord, curve: Sequence[MixPoint]) -> dict[str, Any]:
     """Return what the table says of a mix."""
     timing = point.timing
     return {
@@ -84,5 +84,5 @@ def row(point: MixPoint, record: RunRecord) -> dict[str, Any]:
         "ms": f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
         "score": fixed(point.score, 4),
         "chosen": point.chosen,
-        "beaten": point not in curve_of(record.mixes),
+        "beaten": point not in curve,
     }

@@ -166,12 +166,13 @@ def mixed(record: RunRecord) -> View | None:
     if not record.mixes:
         return None
     goal = goal_ratio(record)
-    tracks = mixes.tracks_of(record.mixes)
+    tracks, curve = mixes.tracks_of(record.mixes), mixes.curve_of(record.mixes)
+    rows = [mixes.row(point, record, curve) for point in record.mixes]
     return {
         "chart": drawn(mixes.chart, record.mixes, goal, full=True),
         "series": [(SHAPES[index % len(SHAPES)], name) for index, name in enumerate(tracks)],
-        "rows": [mixes.row(point, record) for point in record.mixes],
-        "chosen": next((mixes.row(point, record) for point in record.mixes if point.chosen), None),
+        "rows": rows,
+        "chosen": next((row for row in rows if row["chosen"]), None),
         "goal": None if goal is None else fixed(goal),
     }
 

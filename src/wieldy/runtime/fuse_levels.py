@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.ops import CONV, FAKE_QUANTIZE
 from wieldy.graph.program import Node, Program, Stored
+from wieldy.kernels.check import LARGEST
 from wieldy.kernels.region.level_steps import BYTES
 from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Size
-from wieldy.kernels.sparse_int8.check import fits_pairs
+from wieldy.kernels.sparse_int8.check import TOP, fits_pairs
 from wieldy.runtime.fuse import (
     ADAPTIVE,
     ADD,
@@ -37,7 +38,6 @@ from wieldy.runtime.regions import Region
 
 Arrays = Mapping[str, NDArray[Any]]
 LOADS, PRODUCTS = 1.0, 0.5  # cycles of a vector: one that crosses a line of the cache, and one of two units
-LARGEST = 2**31 - 1
 
 
 class Unfit(Exception):  # noqa: N818 - no fault: it says what has to stay outside
@@ -89,7 +89,7 @@ def levels_by(node: Node) -> Levels:
     scale, zero, least, largest = (of for of in given.values() if isinstance(of, (int, float)))
     moved = 128 if least < 0 else 0
     found = Levels(float(scale), int(zero) + moved, int(least) + moved, int(largest) + moved)
-    if not 0 <= found.least <= found.zero <= found.largest <= 255:
+    if not 0 <= found.least <= found.zero <= found.largest <= TOP:
         raise Unfit(node, "its levels do not fit a byte")
     return found
 
@@ -233,7 +233,7 @@ class _Fuser:
         numbers = self.weights.arrays[bias.name] if isinstance(bias, Stored) else np.zeros(len(weight))
         whole = np.rint(numbers / scale) - known.zero * weight.astype(np.int64).sum(axis=(1, 2, 3))
         if (
-            np.abs(whole).max(initial=0) + 255 * np.abs(weight.astype(np.int64)).sum(axis=(1, 2, 3)).max()
+            np.abs(whole).max(initial=0) + TOP * np.abs(weight.astype(np.int64)).sum(axis=(1, 2, 3)).max()
             > LARGEST
         ):
             raise Unfit(node, "its sums do not fit 32 bits")

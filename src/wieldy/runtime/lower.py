@@ -57,7 +57,7 @@ def lower(
         parameters.append(ops.parameter(shape, np.dtype(spec.dtype), name=name))
         values[name] = parameters[-1].output(0)
     whole = LevelWeights(arrays, integers, in_pairs=bool(zeros and zeros.level_variant in IN_PAIRS))
-    fused = level_regions(program, whole, zeros.levels) if zeros else {}
+    fused = level_regions(program, whole, zeros.levels) if zeros and zeros.levels else {}
     regions = list(fused) or (sparse_regions(program, zeros) if zeros else [])
     inside = {node.name for region in regions for node in region.nodes}
     clamps = clamps_of_linears(program, zeros) if zeros else {}

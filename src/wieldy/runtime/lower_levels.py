@@ -8,7 +8,7 @@ from wieldy.graph.program import Node, Program
 from wieldy.kernels.region.plan import plan_region
 from wieldy.runtime.fuse import NORM, can_run
 from wieldy.runtime.fuse_levels import FusedLevels, LevelWeights, Unfit, fuse_levels
-from wieldy.runtime.lower_zeros import Zeros, region_operation
+from wieldy.runtime.lower_zeros import Zeros, plain_outputs, region_operation
 from wieldy.runtime.regions import Region, find_regions
 
 AXES = 4  # of what a region computes on
@@ -58,8 +58,7 @@ def lower_levels(
     """Return the values that a region hands out; those of `last` cross its edge with channels last."""
     handed = dict(zip(region.outputs(program), fused.outputs, strict=True))
     inner = {name for name, of in fused.reads.items() if of in last or name in last}
-    plain = {value for name, value in handed.items() if name not in last}
-    inner |= set(handed.values()) - plain
+    inner |= set(handed.values()) - plain_outputs(handed, last)
     plan = plan_region(
         fused.sizes, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads,
         channels_last=inner, levels=fused.levels, level_variant=zeros.level_variant,

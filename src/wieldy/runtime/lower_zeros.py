@@ -63,15 +63,19 @@ def lower_region(
 ) -> dict[str, Any]:
     """Return the values that a region hands out; those of `last` cross its edge with channels last."""
     fused = fuse_region(program, region, Weights(arrays, zeros.blocks))
-    handed = list(zip(region.outputs(program), fused.outputs, strict=True))
-    plain = {value for name, value in handed if name not in last}  # a value may be handed out by two names
-    last = {*last, *fused.outputs} - plain
+    handed = dict(zip(region.outputs(program), fused.outputs, strict=True))
+    last = {*last, *fused.outputs} - plain_outputs(handed, last)
     plan = plan_region(
         fused.inputs, fused.ops, fused.outputs,
         variant=zeros.variant, threads=zeros.threads, channels_last=last,
     )  # fmt: skip
     reads = {name: values[name] for name in fused.inputs}
-    return region_operation(region, plan, reads, dict(handed), last, batch)
+    return region_operation(region, plan, reads, handed, last, batch)
+
+
+def plain_outputs(handed: Mapping[str, str], last: Collection[str]) -> set[str]:
+    """Return the values of a region that leave it plane by plane; one may be handed out by two names."""
+    return {value for name, value in handed.items() if name not in last}
 
 
 def region_operation(

@@ -44,7 +44,9 @@ def zeros_of(package: Package, *, threads: int, precision: str) -> Zeros | None:
     precision than float32 everything stays with OpenVINO: our kernels compute in float32 and in eight bits.
     """
     blocks, tier = stored_blocks(package), current_tier()
-    levels = stored_level_blocks(package) & frozenset(integers_of(package, tier))
+    levels = stored_level_blocks(package)
+    if levels:  # which takes a look at every whole number
+        levels &= frozenset(integers_of(package, tier))
     if not (blocks or levels) or precision != "f32":
         return None
     reason = why_missing()

@@ -17,7 +17,7 @@ from wieldy.kernels.sparse_int8 import call
 from wieldy.kernels.sparse_int8.check import fits_pairs
 from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8, sums
 
-SHAPES = 250  # for each variant here; `wieldy claims sparse_int8` runs thousands
+SHAPES = 250  # for each variant
 threads = st.integers(1, 3)
 
 

@@ -33,7 +33,7 @@ def check_conv(op: Conv, inputs: Mapping[str, Size]) -> Size:
         >>> check_conv(op, {"x": Size(1, 9, 9)})
         Size(channels=1, height=4, width=4)
     """
-    _check_settings(op)
+    check_settings(op)
     source = read_size(op, op.source, inputs)
     _check_groups(op, source)
     width = source.channels // op.groups * op.kernel[0] * op.kernel[1]
@@ -41,16 +41,22 @@ def check_conv(op: Conv, inputs: Mapping[str, Size]) -> Size:
     check_array(f"{op.target}: values", op.values, "float32", (len(op.columns), op.block))
     check_rows(op.target, op.starts, op.columns, op.values, rows=op.channels, width=width)
     check_array(f"{op.target}: bias", op.bias, "float32", (op.channels,))
-    target = Size(op.channels, extent(op, source, 0), extent(op, source, 1))
+    return target_size(op, source, inputs)
+
+
+def target_size(op: Conv | LevelConv, source: Size, inputs: Mapping[str, Size]) -> Size:
+    """Return the size of a result; refuses a kernel or residual that does not fit, and planes too large."""
+    target = Size(op.channels, _extent(op, source, 0), _extent(op, source, 1))
     if op.residual is not None and read_size(op, op.residual, inputs) != target:
         raise ShapeError(
             f"{op.target}: the residual must be of the result's size {target}; got {inputs[op.residual]}."
         )
-    check_workspace(op, source, target)
+    _check_workspace(op, source, target)
     return target
 
 
-def _check_settings(op: Conv) -> None:
+def check_settings(op: Conv | LevelConv) -> None:
+    """Refuse settings that are out of range."""
     check_count(f"{op.target}: channels", op.channels)
     check_count(f"{op.target}: groups", op.groups)
     least = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1}
@@ -95,7 +101,7 @@ def extent_of(op: Shifting, size: int, axis: int) -> int:
     return (size + 2 * op.padding[axis] - window) // op.stride[axis] + 1
 
 
-def extent(op: Shifting, source: Size, axis: int) -> int:
+def _extent(op: Shifting, source: Size, axis: int) -> int:
     """Return height or width of the result; refuses a kernel that does not fit."""
     found = extent_of(op, (source.height, source.width)[axis], axis)
     if found < 1:
@@ -108,7 +114,7 @@ def extent(op: Shifting, source: Size, axis: int) -> int:
     return found
 
 
-def check_workspace(op: Conv | LevelConv, source: Size, target: Size) -> None:
+def _check_workspace(op: Conv | LevelConv, source: Size, target: Size) -> None:
     """Refuse what int32 cannot count; the planes of one operation alone, which a region only widens."""
     geometry = Geometry([op], {op.source: source, op.target: target})
     values = [((source.height, source.width), source.channels)]

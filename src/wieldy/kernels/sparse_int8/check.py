@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wieldy.core.errors import ConfigError, SchemaError, ShapeError
-from wieldy.kernels.check import LARGEST, check_array, check_clamp, check_count
+from wieldy.core.errors import ConfigError, SchemaError
+from wieldy.kernels.check import LARGEST, check_array
 from wieldy.kernels.region.ops import Conv, LevelConv, Levels, Op, Pooling, Size
-from wieldy.kernels.sparse_conv.check import MOST_TAPS, check_workspace, extent, read_size
+from wieldy.kernels.sparse_conv.check import check_settings, read_size, target_size
 
 TOP = 255  # the largest level
 PAIR = 128  # of two neighbouring weights of one sign: 255 * 128 fits sixteen bits
@@ -37,32 +37,20 @@ def check_level_conv(op: LevelConv, inputs: Mapping[str, Size]) -> Size:
     """
     source = read_size(op, op.source, inputs)
     check_array(f"{op.target}: weight", op.weight, "int8", ("channels", "inputs", "rows", "columns"))
-    for name, least in {"stride": 1, "padding": 0, "dilation": 1}.items():
-        for value in getattr(op, name):
-            check_count(f"{op.target}: {name}", value, least)
-    check_count(f"{op.target}: groups", op.groups)
+    check_settings(op)
     if op.channels % op.groups or op.weight.shape[1] * op.groups != source.channels or 0 in op.weight.shape:
         raise ConfigError(
             f"{op.target}: {op.groups} groups must divide the {op.channels} channels out, and the "
             f"channels in must be {source.channels}; the weight is {op.weight.shape}."
         )
-    if op.kernel[0] * op.kernel[1] > MOST_TAPS:
-        raise ConfigError(f"{op.target}: kernel may have {MOST_TAPS:,} places; got {op.kernel}.")
     check_array(f"{op.target}: bias", op.bias, "int32", (op.channels,))
     check_array(f"{op.target}: scale", op.scale, "float32", (op.channels,))
     _check_numbers(op)
     _check_sums(op)
-    target = Size(op.channels, extent(op, source, 0), extent(op, source, 1))
-    if op.residual is not None and read_size(op, op.residual, inputs) != target:
-        raise ShapeError(
-            f"{op.target}: the residual must be of the result's size {target}; got {inputs[op.residual]}."
-        )
-    check_workspace(op, source, target)
-    return target
+    return target_size(op, source, inputs)
 
 
 def _check_numbers(op: LevelConv) -> None:
-    check_clamp(op.target, op.low, op.high)
     scales = np.append(op.scale, np.float32(op.residual_scale))
     if not np.isfinite(scales).all():
         found = scales[~np.isfinite(scales)][0]

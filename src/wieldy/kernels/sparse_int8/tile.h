@@ -12,9 +12,6 @@ namespace wieldy {
 namespace {
 
 template <class Simd, int V>
-using Sums = typename Simd::Word[V];
-
-template <class Simd, int V>
 inline void start(typename Simd::Word (&sums)[V], std::int32_t bias) {
     for (int v = 0; v < V; ++v) sums[v] = Simd::all(bias);
 }
