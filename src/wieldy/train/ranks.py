@@ -9,7 +9,9 @@ What is not equal to one process: a norm layer in training mode sees its own par
 statistics are the first process's. `FrozenNorms` leaves them as they are.
 """
 
+import atexit
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -27,6 +29,7 @@ from wieldy.methods.contract import Hook
 Value = TypeVar("Value")
 BACKEND = "gloo"  # weights are in the CPU's memory
 PATIENCE = timedelta(minutes=30)  # one process may measure for long while the others wait
+SETTLING_SECONDS = 0.2  # a thread that waits for the interpreter gets it at once
 LOST = ("gloo", "Connection reset", "Connection closed", "Broken pipe", "TCPStore")
 
 
@@ -40,6 +43,7 @@ class Ranks:
         if not dist.is_initialized() and dist.is_torchelastic_launched() and _asked_for() > 1:
             with _losses_named():
                 dist.init_process_group(BACKEND, timeout=PATIENCE)
+            atexit.register(_leave)
         together = dist.is_initialized()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
@@ -149,6 +153,14 @@ class FrozenNorms(Hook):
     def state(self) -> Mapping[str, Tensor]:
         """Return nothing: statistics are among the network's own tensors."""
         return {}
+
+
+def _leave() -> None:
+    """Give the interpreter to gloo's threads before it ends.
+
+    One that still waits for it then, to let go of the last tensors, ends the process by an abort.
+    """
+    time.sleep(SETTLING_SECONDS)
 
 
 def _asked_for() -> int:
