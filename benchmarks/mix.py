@@ -161,10 +161,10 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
         bench = bench_of(run, network, Planning(kinds=()))
         judge = Judge(bench, Path(folder))
         mixes = shares_of(network)
-        judge.settle_rate(mixes[len(mixes) // 2])
+        track = judge.settled(Track("uniform", ()), mixes[len(mixes) // 2])
         for mix in mixes:
             point = Point(mix, bench.forecaster.of(mix), 0.0)
-            judge.judged(judge.measured(Track("uniform", ()), point), "uniform")
+            judge.judged(judge.measured(track, point), track)
         return judge.every()
 
 

@@ -64,4 +64,4 @@ def test_where_both_are_as_good_the_trained_one_is_kept() -> None:
 
 def test_what_nothing_is_taken_from_is_not_trained() -> None:
     network = wieldy.trace(times(1), torch.zeros(1, 4))
-    assert rehearsed(None, 10, network, network, Mix(in_levels=True), 1.0) is network  # type: ignore[arg-type]
+    assert rehearsed(None, 10, network, network, Mix(in_levels=True), 1.0, 1) is network  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import wieldy
 from wieldy.core.errors import DivergedError
 from wieldy.core.ledger import Ledger
 from wieldy.graph.network import GraphNetwork
+from wieldy.plan.damage import BROKEN
 from wieldy.plan.forecast import Forecast, Forecaster
 from wieldy.plan.greedy import Point
 from wieldy.plan.judge import Bench, Judge, Measured, Track
@@ -36,12 +37,12 @@ def judge(network: GraphNetwork, folder: Path, harm: dict[float, float], ledger:
     table = cost_table("avx2", 1)
     assert table is not None
 
-    def train(small: GraphNetwork, mix: Mix, rate: float) -> GraphNetwork:
+    def train(small: GraphNetwork, mix: Mix, rate: float, epochs: int) -> GraphNetwork:
         if rate not in harm:
             raise DivergedError("the loss is nan")
         healed = wieldy.trace(network, torch.zeros(1, 1, 8, 8))
         with torch.no_grad():
-            healed.tensor("2.weight").mul_(1 + harm[rate])
+            healed.tensor("2.weight").mul_(1 + harm[rate] / epochs)
         return healed
 
     bench = Bench(
@@ -56,28 +57,58 @@ def judge(network: GraphNetwork, folder: Path, harm: dict[float, float], ledger:
     ("harm", "best"),
     [
         ({0.5: 1.0, 0.25: 0.1, 0.125: 0.3, 0.0625: 0.0}, 0.25),  # no further than where it gets worse
-        ({1.0: 0.1, 0.5: 0.2}, 1.0),
+        ({1.0: 0.1, 0.5: 0.2, 0.25: 0.3, 0.125: 0.4}, 1.0),
         ({1.0: 0.5, 0.5: 0.4, 0.25: 0.3, 0.125: 0.2, 0.0625: 0.1}, 0.0625),
+        ({0.0625: 0.1}, 0.0625),  # all others diverge
     ],
 )
-def test_brief_trainings_take_the_rate_that_heals_best(
+def test_a_track_takes_the_rate_at_which_its_mix_heals_best(
     network: GraphNetwork, tmp_path: Path, harm: dict[float, float], best: float
 ) -> None:
     ledger = Ledger(None)
     found = judge(network, tmp_path, harm, ledger)
-    found.settle_rate(MIX)
+    track = found.settled(Track("track", ()), MIX)
     asked = [key["rate"] for key, _ in ledger.of_kind("mix")]
-    point = found.judged(measured_of(found), "track")
+    point = found.judged(measured_of(found), track)
     assert point is not None
     damages = {key["rate"]: value["damage"] for key, value in ledger.of_kind("mix")}
+    assert track.rate == best
     assert point.damage == damages[best] == min(damages.values())
     assert asked == list(damages)  # what was tried is not trained again
 
 
+def test_the_next_track_begins_to_look_where_the_last_one_was_best(
+    network: GraphNetwork, tmp_path: Path
+) -> None:
+    ledger = Ledger(None)
+    found = judge(network, tmp_path, {1.0: 0.1, 0.5: 0.2, 0.25: 0.3, 0.125: 0.4}, ledger)
+    found.settled(Track("one", ()), MIX)
+    before = len(ledger.of_kind("mix"))
+    other = found.settled(Track("other", ()), Mix(zeros={"2": 0.75}))
+    assert other.rate == 1.0
+    assert [key["rate"] for key, _ in ledger.of_kind("mix")[before:]] == [0.5, 1.0]
+
+
+def test_what_is_not_thinned_is_not_trained_to_find_a_rate(network: GraphNetwork, tmp_path: Path) -> None:
+    ledger = Ledger(None)
+    track = Track("track", ())
+    assert judge(network, tmp_path, {}, ledger).settled(track, Mix(in_levels=True)) == track
+    assert not ledger.of_kind("mix")
+
+
+def test_a_longer_training_is_asked_for_by_its_own_name(network: GraphNetwork, tmp_path: Path) -> None:
+    found = judge(network, tmp_path, {0.25: 0.2}, Ledger(None))
+    measured, track = measured_of(found), Track("track", (), rate=0.25)
+    point = found.judged(measured, track)
+    assert point is not None
+    assert 0 < found.damage_after_more(measured, track) < point.damage
+
+
 def test_a_training_that_diverges_is_refused_and_not_the_end(network: GraphNetwork, tmp_path: Path) -> None:
     found = judge(network, tmp_path, {}, Ledger(None))
-    found.settle_rate(MIX)
-    assert found.judged(measured_of(found), "track") is None
+    track = found.settled(Track("track", ()), MIX)
+    assert found.judged(measured_of(found), track) is None
+    assert found.damage_after_more(measured_of(found), track) == BROKEN
     assert found.every() == ()
 
 

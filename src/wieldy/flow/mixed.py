@@ -36,7 +36,7 @@ from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
 from wieldy.train.mask import Mask
 
-BRIEF_SECONDS = 8  # of a training by which a mix is judged
+BRIEF_SECONDS = 5  # of a training by which a mix is judged
 PACE_BATCHES = 4  # by which it is told how many examples that is
 MOST_EXAMPLES = 5120
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
@@ -122,15 +122,15 @@ def _pace(run: Run, network: GraphNetwork) -> int:
 
 
 def rehearsed(
-    run: Run, examples: int, network: GraphNetwork, small: GraphNetwork, mix: Mix, rate: float
+    run: Run, examples: int, network: GraphNetwork, small: GraphNetwork, mix: Mix, rate: float, epochs: int
 ) -> GraphNetwork:
-    """Train a thinned network for one epoch of a few examples, at a share of the recipe's learning rate.
+    """Train a thinned network for short epochs of a few examples, at a share of the recipe's learning rate.
 
     Its zeros come at once. One from which nothing is taken stays as it is.
     """
     if not mix.thins:
         return small
-    brief = rehearsal(run, examples, rate)
+    brief = rehearsal(run, examples, rate, epochs)
     hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
 

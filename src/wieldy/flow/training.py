@@ -142,17 +142,19 @@ def unharmed(before: Net, after: Net, data: Data, progress: Progress) -> Net:
     return before
 
 
-def rehearsal(run: Run, examples: int, rate: float = 1.0) -> Run:
-    """Return a run whose trainings take one epoch of a few examples, and leave no trace.
+def rehearsal(run: Run, examples: int, rate: float = 1.0, epochs: int = 1) -> Run:
+    """Return a run whose trainings take short epochs of a few examples, and leave no trace.
 
     Args:
+        examples: of an epoch.
         rate: a share of the recipe's learning rate.
+        epochs: how many.
     """
     whole = run.data
     few = First(whole.train, examples)
     data = Data(few, whole.validate, whole.test, metric=whole.metric, classes=whole.classes)
     settings = run.recovery.fit
-    brief = {"epochs": 1, "learning_rate": rate * settings.learning_rate}
+    brief = {"epochs": epochs, "learning_rate": rate * settings.learning_rate}
     fit_config = settings.model_copy(update=brief)
     how = run.recovery.model_copy(update={"fit": fit_config, "early_stop": None})
     return replace(

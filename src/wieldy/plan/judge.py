@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from wieldy.runtime.timing import PROCESSES
 from wieldy.stats.collect import Stats
 from wieldy.train.fit import evaluate
 
-Train = Callable[[GraphNetwork, Mix, float], GraphNetwork]  # at a share of the learning rate
+Train = Callable[[GraphNetwork, Mix, float, int], GraphNetwork]  # share of the learning rate, epochs
 RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of the learning rate, at which brief trainings are tried
+FIRST_RATE = 2  # of RATES, where trying begins
+BETTER = 0.98  # of the damage: what a rate has to reach beside its neighbour
+LONGER = 4  # times a brief training
 Accept = Callable[[GraphNetwork], bool]
 
 
@@ -46,8 +50,8 @@ class Bench:
         forecaster: of this network on this machine.
         options: what may be done, and what it costs.
         stats: second moments for layers as two.
-        train: trains a network that was thinned by a mix, briefly, at a share of the learning rate, and
-            brings its zeros.
+        train: trains a network that was thinned by a mix, at a share of the learning rate, for as many
+            short epochs as it is told, and brings its zeros.
         integer: how layers are rounded; None: none are.
         threads, batch, tier: what milliseconds are measured with.
         accept: may refuse a network that was built, trained briefly and rounded.
@@ -78,12 +82,14 @@ class Track:
         points: from doing nothing to where nothing more is saved.
         seen: of points that were timed, the forecast over the original's and the upper end measured.
         bytes: of the last one, measured over forecast.
+        rate: the share of the learning rate at which its points are trained.
     """
 
     name: str
     points: tuple[Point, ...]
     seen: tuple[tuple[float, float], ...] = ()
     bytes: float = 1.0
+    rate: float = RATES[FIRST_RATE]
 
     def ratio(self, forecast: float) -> float:
         """Return the milliseconds over the original's that a forecast stands for, by what was measured."""
@@ -121,7 +127,7 @@ class Judge:
         self._original = save(bench.network, folder / "original.wieldy")
         self._found: dict[str, MixPoint] = {}
         self._timed: list[Measured] = []
-        self._rate = RATES[0]
+        self._rate_at = FIRST_RATE
         self.quiet_ms = math.inf
         self.chosen: MixPoint | None = None
         own = self.measured(Track("original", ()), Point(Mix(), self._first, 0.0))
@@ -163,17 +169,17 @@ class Judge:
         """Return whether a mix was timed and judged."""
         return mix.to_json() in self._found
 
-    def judged(self, measured: Measured, track: str) -> MixPoint | None:
-        """Train a point briefly and say how it answers; None where it is not accepted."""
+    def judged(self, measured: Measured, track: Track) -> MixPoint | None:
+        """Train a point of a track briefly and say how it answers; None where it is not accepted."""
         mix = measured.point.mix
         key = mix.to_json()
         if key not in self._found:
-            found = self._answers(mix, self._rate)
+            found = self._answers(mix, track.rate)
             if not found["accepted"]:
                 return None
             self._found[key] = MixPoint(
                 mix=str(mix),
-                track=track,
+                track=track.name,
                 timing=measured.timing,
                 forecast_ratio=measured.predicted,
                 macs=measured.macs[1],
@@ -184,29 +190,46 @@ class Judge:
             )
         return self._found[key]
 
-    def settle_rate(self, mix: Mix) -> None:
-        """Find the learning rate at which a brief training heals a mix best; it then holds for all.
+    def settled(self, track: Track, mix: Mix) -> Track:
+        """Return a track at the learning rate at which a brief training heals one of its mixes best.
 
-        A rate that is right for many epochs is too high for a few steps, by which a network may even break.
+        A rate that is right for many epochs is too high for a few steps: at one that heals zeros, fewer
+        channels may not heal at all, and a network may even break. What one track was best with is where the
+        next one begins to look.
         """
-        damages: list[float] = []
-        for rate in RATES:
-            damages.append(self._answers(mix, rate)["damage"])
-            if len(damages) > 1 and damages[-1] > damages[-2]:
+        if not mix.thins:
+            return track  # nothing is trained
+        best = self._rate_at
+        for step in (1, -1):  # to lower rates, and where that is no better, to higher ones
+            while 0 <= best + step < len(RATES) and self._is_better(mix, best + step, best):
+                best += step
+            if best != self._rate_at:
                 break
-        self._rate = RATES[int(np.argmin(damages))]
+        self._rate_at = best
+        return replace(track, rate=RATES[best])
 
-    def _answers(self, mix: Mix, rate: float) -> dict[str, Any]:
-        """Return how a mix answers after a brief training at a share of the learning rate."""
-        key = {"mix": mix.model_dump(), "rate": rate}
-        found: dict[str, Any] = self._bench.ledger.remember("mix", key, lambda: self._asked(mix, rate))
+    def _is_better(self, mix: Mix, one: int, other: int) -> bool:
+        """Whether a mix heals better at one rate than at another, at which it may break."""
+        damages = [self._answers(mix, RATES[at])["damage"] for at in (one, other)]
+        return bool(damages[1] == BROKEN or damages[0] < BETTER * damages[1])
+
+    def damage_after_more(self, measured: Measured, track: Track) -> float:
+        """Return the damage of a point after a longer training than a brief one."""
+        found = self._answers(measured.point.mix, track.rate, LONGER)
+        return float(found["damage"]) if found["accepted"] else BROKEN
+
+    def _answers(self, mix: Mix, rate: float, epochs: int = 1) -> dict[str, Any]:
+        """Return how a mix answers after a training at a share of the learning rate."""
+        key = {"mix": mix.model_dump(), "rate": rate, "epochs": epochs}
+        asked = partial(self._asked, mix, rate, epochs)
+        found: dict[str, Any] = self._bench.ledger.remember("mix", key, asked)
         return found
 
-    def _asked(self, mix: Mix, rate: float) -> dict[str, Any]:
-        """Train a mix briefly and say how it answers."""
+    def _asked(self, mix: Mix, rate: float, epochs: int) -> dict[str, Any]:
+        """Train a mix and say how it answers."""
         bench = self._bench
         try:
-            small = bench.train(thinned(bench.network, mix, bench.stats)[0], mix, rate)
+            small = bench.train(thinned(bench.network, mix, bench.stats)[0], mix, rate, epochs)
         except DivergedError:
             return {"accepted": False, "damage": BROKEN, "score": None}
         if mix.in_levels and bench.integer:

@@ -5,8 +5,11 @@
    much training heals each kind is its exchange rate.
 3. At those rates all kinds go down together, in float32 and in eight bits. Every mix is timed as a saved file
    and the forecast corrected by it, until the goal is surely met and not by far.
-4. Of all that meet the goal, singles too, the one that answers most like the original after its brief
-   training is chosen; the way down to it and beyond is measured as the trade-off curve.
+4. Of all that meet the goal, singles too, the one that answers most like the original is chosen: after its
+   brief training, or after a longer one where that is close, since some heal slowly. The way down to the
+   choice and beyond is measured as the trade-off curve.
+
+Every track is trained at the learning rate at which its own point near the goal heals best.
 """
 
 import tempfile
@@ -27,6 +30,7 @@ NEAR = 0.05  # below the goal: nearer is not looked for
 AIM = 0.98  # of the goal
 DEEPEST = 0.75  # of the goal: where the curve ends
 CURVE_PROCESSES = 3
+CLOSE = 2.0  # times the least damage: what may still be the best after a longer training
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,6 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> P
     found: list[Finalist | None] = []
     total = len(kinds) + len(starts)
     with bench.progress.task("weighing methods against each other", total) as task:
-        first = _track(bench, "all at once", Mix(), rates, kinds)
-        judge.settle_rate(first.points[_first_that_meets(bench, first, judge)].mix)
         for kind in kinds:
             track = _track(bench, f"{kind} alone", Mix(), rates, (kind,))
             found.append(_to_goal(bench, track, judge))
@@ -88,16 +90,33 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> P
     finalists = [finalist for finalist in found if finalist]
     if not finalists:
         raise BudgetError(judge.nearest())
-    best = min(finalists, key=lambda finalist: finalist.point.damage)
+    best = _best(bench, finalists, judge)
     judge.chosen = best.point
     _curve(bench, best, judge, curve)
     return Planned(best.measured.point.mix, judge.every(), judge.quiet_ms)
 
 
+def _best(bench: Bench, finalists: Sequence[Finalist], judge: Judge) -> Finalist:
+    """Return the finalist with the least damage; those that are close are trained longer before."""
+    least = min(finalist.point.damage for finalist in finalists)
+    different = {finalist.measured.point.mix.to_json(): finalist for finalist in finalists}
+    close = [finalist for finalist in different.values() if finalist.point.damage <= CLOSE * least]
+    if len(close) == 1:
+        return close[0]
+    damages = []
+    with bench.progress.task("training the best ones longer", len(close)) as task:
+        for finalist in close:
+            damages.append(judge.damage_after_more(finalist.measured, finalist.track))
+            task.advance(1, f"{finalist.track.name}: damage {damages[-1]:.4f}")
+    return close[damages.index(min(damages))]
+
+
 def _rate(track: Track, judge: Judge, finalist: Finalist | None) -> float:
     """Return damage after a brief training over what effects add up to, at the goal or as far as it goes."""
     at = finalist.measured.point if finalist else track.points[-1]
-    point = finalist.point if finalist else judge.judged(judge.measured(track, at, 1), track.name)
+    if finalist:
+        return finalist.point.damage / at.damage if at.damage > 0 else 1.0
+    point = judge.judged(judge.measured(track, at, 1), judge.settled(track, at.mix))
     return point.damage / at.damage if point and at.damage > 0 else 1.0
 
 
@@ -150,8 +169,11 @@ def _to_goal(bench: Bench, track: Track, judge: Judge) -> Finalist | None:
         best, meets = measured, index
         if over >= 1 - NEAR:
             break
-    point = judge.judged(best, track.name) if best else None
-    return Finalist(track, best, point) if best and point else None
+    if not best:
+        return None
+    track = judge.settled(track, best.point.mix)
+    point = judge.judged(best, track)
+    return Finalist(track, best, point) if point else None
 
 
 def _first_that_meets(bench: Bench, track: Track, judge: Judge) -> int:
@@ -183,6 +205,6 @@ def _curve(bench: Bench, best: Finalist, judge: Judge, count: int) -> None:
             point, note = track.points[index], ""
             if not judge.knows(point.mix):
                 measured = judge.measured(track, point, CURVE_PROCESSES)
-                judge.judged(measured, track.name)
+                judge.judged(measured, track)
                 note = f"{measured.timing.ratio.value:.3f} of the milliseconds"
             task.advance(1, note)

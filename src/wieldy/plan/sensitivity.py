@@ -6,6 +6,7 @@ taken anew, weights stay as they are. Levels rise in harshness. Where a network 
 each is asked with fewer examples, so that asking takes some minutes in all.
 """
 
+import copy
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from wieldy.train.recalibrate import recalibrate
 CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-SECONDS = 120  # that asking may take, where the fewest examples allow it
+SECONDS = 100  # that asking may take, where the fewest examples allow it
 FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
 PACE = "pace"  # in the ledger: how many they are
 
@@ -114,12 +115,12 @@ def options_of(
 
 def _pace(network: GraphNetwork, data: Data, levels: int) -> int:
     """Return with how many examples each of so many levels is asked."""
-    few = Damage(network, data, FEWEST)  # asks once, which warms up
+    few, small = Damage(network, data, FEWEST), copy.deepcopy(network)  # asks once, which warms up
     start = time.perf_counter()
-    few.of(network)
+    recalibrate(small, data.train, examples=FEWEST, batch_size=FEWEST)
+    few.of(small)
     seconds = (time.perf_counter() - start) / FEWEST
-    affordable = SECONDS / max(1, levels) / (2 * seconds)  # damage and running statistics
-    return int(np.clip(affordable, FEWEST, MOST))
+    return int(np.clip(SECONDS / max(1, levels) / seconds, FEWEST, MOST))
 
 
 def _rising(option: Option, costs: Sequence[float]) -> Option:
