@@ -26,6 +26,7 @@ from wieldy.core.files import write_atomic
 from wieldy.core.records import Interval
 from wieldy.flow.state import prepared
 from wieldy.graph.cost_table import BLOCKS
+from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.runtime.costs import SAME_KERNELS
 from wieldy.runtime.environment import environment
 from wieldy.runtime.measure import Subject, measure_beside
@@ -33,6 +34,9 @@ from wieldy.runtime.tier import available_tiers, has_bf16
 from wieldy.runtime.timing import PROCESSES, ROUNDS
 
 FORMATS = ("csr", "block_8x1")
+IN_LEVELS = tuple(subjects.LEVEL_ROWS)  # in eight bits, seven where bytes are added in pairs of sixteen bits
+SPARSITIES_IN_LEVELS = (0.9, 0.75, 0.5, 0.95)  # the last two at the machine's own tier alone
+SAME_LEVELS = ("portable", "avx512")  # tiers whose products of bytes are another's, or are not worth a row
 SPARSITIES = (0.9, 0.5, 0.6, 0.7, 0.8, 0.95, 0.98)
 DENSE = ("fp32", "int8", "bf16")
 IN_FULL = 0.9  # zeros at which all settings and peers are measured
@@ -59,7 +63,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--net", choices=subjects.NETS)
-    parser.add_argument("--format", choices=BLOCKS, default="csr")
+    parser.add_argument("--format", choices=[*BLOCKS, *IN_LEVELS], default="csr")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument(
         "--scope", choices=subjects.SCOPES, default="layer", help="of the pruning that is drawn"
@@ -77,9 +81,9 @@ def arguments() -> argparse.Namespace:
 
 def measure_row(point: Point) -> Row:
     """Time ours against each dense form of a tier."""
-    net, form, sparsity, scope, tier, batch, threads = point
+    net, _, sparsity, _, tier, batch, threads = point
     folder = subjects.subject_folder()
-    package = subjects.write_sparse(net, form, sparsity, folder, scope)
+    package = written(point)
     dense = subjects.write_dense(net, folder)
     peers = {"fp32": Subject(dense), "int8": Subject(subjects.write_int8(net, folder))}
     if has_bf16(tier):
@@ -98,6 +102,16 @@ def measure_row(point: Point) -> Row:
         model = subjects.write_onnx(net, batch, folder)
         row |= beside("onnxruntime", package, model, batch, threads)
     return row
+
+
+def written(point: Point) -> Path:
+    """Write our package of a row and return where."""
+    net, form, sparsity, scope, tier, _, _ = point
+    folder = subjects.subject_folder()
+    if form not in IN_LEVELS:
+        return subjects.write_sparse(net, form, sparsity, folder, scope)
+    bits = IntegerConfig.fitting(tier).weight_bits
+    return subjects.write_levels(net, form, sparsity, folder, scope, bits)
 
 
 def commit() -> str:
@@ -134,6 +148,13 @@ def grid() -> Iterator[Point]:
 
     A tier that shares its float32 kernels with another is measured at 90 and 50 %: only its int8 differs.
     """
+    own = available_tiers()[-1]
+    for sparsity, batch in [(share, 1) for share in SPARSITIES_IN_LEVELS] + [(IN_FULL, SLOW[0])]:
+        for tier in [tier for tier in available_tiers() if tier not in SAME_LEVELS]:
+            if tier == own or sparsity in SPARSITIES_IN_LEVELS[:2]:
+                for net in subjects.NETS:
+                    for form in IN_LEVELS:
+                        yield net, form, sparsity, "layer", tier, batch, 2
     settings = [(sparsity, "layer", 1, 2) for sparsity in SPARSITIES]
     settings += [(IN_FULL, "layer", 1, 1), (IN_FULL, "network", 1, 2), (IN_FULL, "layer", SLOW[0], 2)]
     for sparsity, scope, batch, threads in settings:

@@ -82,22 +82,19 @@ def prunable(name: str, network: GraphNetwork) -> list[str]:
     return [layer for layer, shape in shapes.items() if shape[2:] == (1, 1)]
 
 
-def put_zeros(name: str, network: GraphNetwork, form: str, sparsity: float, scope: str) -> dict[str, str]:
-    """Zero weights in place and return the format of each tensor."""
+def put_zeros(name: str, network: GraphNetwork, config: zeros.ZerosConfig) -> list[str]:
+    """Zero weights in place and return the names of their tensors."""
     layers = prunable(name, network)
-    config = zeros.ZerosConfig(sparsity=sparsity, block=BLOCKS[form], scope=scope)
     if NETS[name].trained:
         list(zeros.apply(network, layers, Stats(), config))
     else:
         draw_zeros(network, layers, config)
-    return {next(node.stored()): BY_BLOCK[config.block] for node in zeros.weighted(network, layers)}
+    return [next(node.stored()) for node in zeros.weighted(network, layers)]
 
 
-def draw_zeros(network: GraphNetwork, layers: list[str], config: zeros.ZerosConfig, inputs: int = 1) -> None:
-    """Zero weights at random, with the spread of trained networks over layers, rows and input channels.
-
-    `inputs`: neighbouring ones that become zero together.
-    """
+def draw_zeros(network: GraphNetwork, layers: list[str], config: zeros.ZerosConfig) -> None:
+    """Zero weights at random, with the spread of trained networks over layers, rows and input channels."""
+    inputs = config.inputs
     rng = np.random.default_rng(0)
     spread = json.loads(SPREAD.read_text())["mean"][config.scope]
     weights = [network.tensor(next(node.stored())).data for node in zeros.weighted(network, layers)]
@@ -151,15 +148,13 @@ def write_int8(name: str, folder: Path) -> Path:
     return path
 
 
-def write_levels(name: str, form: str, sparsity: float, folder: Path, bits: int) -> Path:
+def write_levels(name: str, form: str, sparsity: float, folder: Path, scope: str, bits: int) -> Path:
     """Write a package of the network in eight bits (or seven) whose blocks of four inputs are zeros."""
-    path = folder / f"{name}-int{bits}-{form}-{sparsity:g}.wieldy"
+    path = folder / f"{name}-int{bits}-{form}-{sparsity:g}{_suffix(scope)}.wieldy"
     if not path.exists():
-        network = trace(build(name), example(name))
-        layers, rows = prunable(name, network), LEVEL_ROWS[form]
-        thinning = zeros.ZerosConfig(sparsity=sparsity, block=rows)
-        draw_zeros(network, layers, thinning, INPUTS)
-        weights = [next(node.stored()) for node in zeros.weighted(network, layers)]
+        network, rows = trace(build(name), example(name)), LEVEL_ROWS[form]
+        thinning = zeros.ZerosConfig(sparsity=sparsity, block=rows, inputs=INPUTS, scope=scope)
+        weights = put_zeros(name, network, thinning)
         noise = np.random.default_rng(0).standard_normal((LEVEL_IMAGES, *NETS[name].shape), np.float32)
         config = IntegerConfig(ranges="minmax", weight_bits=bits)
         small, _ = quantize(network, [(noise,)], config)
@@ -179,11 +174,17 @@ def write_onnx(name: str, batch: int, folder: Path) -> Path:
 
 def write_sparse(name: str, form: str, sparsity: float, folder: Path, scope: str = "layer") -> Path:
     """Write a package of the network with zeros."""
-    path = folder / f"{name}-{form}-{sparsity:g}{'' if scope == 'layer' else '-' + scope}.wieldy"
+    path = folder / f"{name}-{form}-{sparsity:g}{_suffix(scope)}.wieldy"
     if not path.exists():
         network = trace(build(name), example(name))
-        save(network, path, formats=put_zeros(name, network, form, sparsity, scope))
+        config = zeros.ZerosConfig(sparsity=sparsity, block=BLOCKS[form], scope=scope)
+        weights = put_zeros(name, network, config)
+        save(network, path, formats=dict.fromkeys(weights, BY_BLOCK[config.block]))
     return path
+
+
+def _suffix(scope: str) -> str:
+    return "" if scope == "layer" else f"-{scope}"
 
 
 def write_sparse_onnx(package: Path, batch: int) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wieldy.compress.quantize import quantize_with_settings
+from wieldy.compress.storage import level_formats
 from wieldy.core import digest
 from wieldy.core.data import Data, check_fit, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
@@ -30,6 +31,8 @@ from wieldy.flow.state import (
     Stage,
 )
 from wieldy.flow.together import begun, training_threads
+from wieldy.flow.training import settled_in_levels
+from wieldy.formats.level_blocks import INPUTS
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
@@ -37,11 +40,13 @@ from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
+from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import METHODS, may_leave_zeros, settings_of
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
+from wieldy.plan.trials import level_blocks_where_faster
 from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
@@ -159,7 +164,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
         timing = own_timing(run, network)
         run.batch, run.quiet_ms = timing.batch, timing.original_ms
     done = reduced(run, network)
-    small, accounted = done.network, done.accounted
+    small, accounted, formats = done.network, done.accounted, done.formats
     steps: list[dict[str, Any]] = [done.plan.method, run.recovery.model_dump()]
     if run.quantize:
         small, rounded, run.quantize = quantize_with_settings(
@@ -167,11 +172,29 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
         )
         accounted = beside(accounted, rounded)
         steps.append(settings_of(run.quantize))
-    write_packages(run, network, small, steps, done.formats)
+        small = settled_in_levels(run, network, small)
+        formats = stored_levels(run, small, formats)
+    write_packages(run, network, small, steps, formats)
     write_record(run, done.plan, accounted)
     run.ledger.settle()
     shutil.rmtree(run.folder / TRAINING, ignore_errors=True)
     return run
+
+
+def stored_levels(run: Run, small: GraphNetwork, formats: dict[str, str] | None) -> dict[str, str]:
+    """Return how a rounded network is stored: without blocks of zeros where it is faster so here.
+
+    `formats`: of what is not rounded.
+    """
+    whole, blocks = (formats or {}) | dict(small.formats), level_formats(small)
+    if not blocks:
+        return whole
+    chosen, timing = level_blocks_where_faster(small, blocks, **run.settings, progress=run.progress)
+    run.progress.say(
+        f"blocks of zeros left out of {len(blocks)} layers in eight bits: {timing.ratio} of the milliseconds"
+        + ("" if chosen else ", so they are stored whole")
+    )
+    return whole | dict(chosen)
 
 
 def check_settings(run: Run) -> None:
@@ -188,11 +211,12 @@ def check_settings(run: Run) -> None:
         )
     check_stages(run.stages)
     for config in [stage.method for stage in run.stages] or [run.method]:
-        if run.quantize and may_leave_zeros(config):
+        in_blocks = isinstance(config, ZerosConfig) and config.inputs == INPUTS
+        if run.quantize and may_leave_zeros(config) and not in_blocks:
             raise ConfigError(
-                f"quantize: {METHODS[type(config)].name} may leave zeros, which are multiplied in float32, "
-                "not in eight bits. Leave out quantize, or take a method that removes channels: magnitude, "
-                "taylor."
+                f"quantize: {METHODS[type(config)].name} may leave zeros that stand alone, which are "
+                "multiplied in float32, not in eight bits. Leave out quantize, take zeros with inputs: 4, or "
+                "a method that removes channels: magnitude, taylor."
             )
 
 

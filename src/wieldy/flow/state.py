@@ -45,6 +45,7 @@ class Recovery(Frozen):
         default=1, ge=1
     )  # in which the channels that go do; each trains its part of the epochs
     early_stop: int | None = Field(default=None, ge=1)  # epochs in a row that may fail to be better
+    rounded_epochs: int = Field(default=0, ge=0)  # more, once all is rounded, with the levels in place
 
     def seeded(self, seed: int) -> Self:
         """Return these settings with another seed for the training."""

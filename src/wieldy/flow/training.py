@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from wieldy.compress.apply import apply_plan
+from wieldy.compress.quantize import first_examples
 from wieldy.core.data import Data
 from wieldy.core.first import First
 from wieldy.core.ledger import Ledger
@@ -30,9 +31,11 @@ from wieldy.train.fit import evaluate, fit
 from wieldy.train.mask import Mask
 from wieldy.train.ranks import Ranks
 from wieldy.train.recalibrate import recalibrate
+from wieldy.train.rounding import Rounding
 from wieldy.train.stop import EarlyStop
 from wieldy.train.watch import Watch
 
+ROUNDED_RATE = 0.1  # of the learning rate, with levels in place: weights that jump between levels are noise
 Removed = Mapping[str, Sequence[int]]
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -127,6 +130,24 @@ def trained(
         ledger=run.ledger, progress=run.progress, checkpoints=run.checkpoints,
     )  # fmt: skip
     return found if run.brief or more else unharmed(small, found, run.data, run.progress)
+
+
+def settled_in_levels(run: Run, network: GraphNetwork, small: GraphNetwork) -> GraphNetwork:
+    """Train a network that was rounded with its levels in place, where the recovery says so.
+
+    What is zero stays zero. The network that was rounded is kept where training left it worse.
+    """
+    epochs = run.recovery.rounded_epochs
+    if not epochs:
+        return small
+    hooks: list[Hook] = [Rounding(first_examples(run.data), run.quantize)]
+    if not run.zeros_stay:
+        hooks.append(Mask(tuple(small.program.weighted_layers())))
+    found = trained(
+        run, network, small, {}, *hooks, epochs=epochs, features=False, settling_rate=ROUNDED_RATE,
+        before=run.recovery.rounds + 1,
+    )  # fmt: skip
+    return unharmed(small, found, run.data, run.progress)
 
 
 def unharmed(before: Net, after: Net, data: Data, progress: Progress) -> Net:

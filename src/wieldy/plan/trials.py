@@ -93,6 +93,46 @@ def _milliseconds(times: tuple[LayerTime, ...], layers: set[str]) -> float:
     return sum(time.milliseconds for time in times if layers & set(time.layers))
 
 
+def level_blocks_where_faster(
+    network: GraphNetwork,
+    blocks: Mapping[str, str],
+    *,
+    threads: int | None = None,
+    batch: int = 1,
+    tier: str | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> tuple[Mapping[str, str], Timing]:
+    """Return how weights in whole numbers are stored where that is faster: without blocks of zeros, or whole.
+
+    Args:
+        network: that `quantize` returned; not altered.
+        blocks: how each weight would be stored without its blocks of zeros.
+        threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
+        ledger: times that it holds are read back.
+
+    Returns:
+        `blocks` or nothing, and the milliseconds without blocks of zeros over those of the whole weights.
+
+    Raises:
+        TierError: this CPU lacks the tier.
+
+    Cost: one measurement.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
+        (progress or Silent()).task("timing blocks of zeros", 1) as task,
+    ):
+        whole = dict(network.formats)
+        sides = [
+            Subject(save(network, Path(folder) / f"{name}.wieldy", formats=formats))
+            for name, formats in (("whole", whole), ("blocks", whole | dict(blocks)))
+        ]
+        timing = measure(*sides, threads=threads, batch=batch, tier=tier, ledger=ledger)
+        task.advance()
+    return (blocks if timing.ratio.value < 1 else {}), timing
+
+
 def grouped_where_faster(
     network: GraphNetwork,
     blocks: Mapping[str, int],

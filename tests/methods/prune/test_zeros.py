@@ -54,6 +54,34 @@ def test_scores_are_the_norms_of_each_blocks_columns(seed: int, rows: int, block
         np.testing.assert_allclose(found[index], np.linalg.norm(part, axis=0) / np.sqrt(len(part)))
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 999), rows=st.integers(1, 9), inputs=st.integers(1, 9), block=st.sampled_from([1, 4])
+)
+def test_scores_of_blocks_of_inputs_are_those_of_their_members(
+    seed: int, rows: int, inputs: int, block: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=(rows, inputs, 2))
+    found = block_scores(values, block, 4).reshape(-(-rows // block), -(-inputs // 4), 2)
+    for (row, column, place), score in np.ndenumerate(found):
+        part = values[row * block : (row + 1) * block, column * 4 : (column + 1) * 4, place]
+        np.testing.assert_allclose(score, np.sqrt(np.square(part).mean()))
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_blocks_of_four_inputs_go_together_at_one_place_of_the_kernel(block: int) -> None:
+    network = tiny.traced()
+    before = {layer: weight(network, layer).copy() for layer in LAYERS}
+    for change in zeroed(network, ZerosConfig(sparsity=0.75, block=block, inputs=4)):
+        values, first = weight(network, change.layer), before[change.layer]
+        scores = block_scores(values.astype(np.float64), block, 4)
+        assert np.count_nonzero(scores == 0) == round(0.75 * scores.size)
+        least = block_scores(first.astype(np.float64), block, 4)
+        assert least[scores == 0].max() <= least[scores > 0].min()
+        kept = values != 0
+        np.testing.assert_array_equal(values[kept], first[kept])
+
+
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), sparsity=st.floats(0, 1))
 def test_exactly_the_asked_share_goes_and_nothing_that_stays_is_smaller(
@@ -161,7 +189,17 @@ def test_rejects_weights_that_are_not_finite(wrong: float) -> None:
         zeroed(network, ZerosConfig())
 
 
-@pytest.mark.parametrize("wrong", [{"sparsity": 1.1}, {"sparsity": -0.1}, {"block": 2}, {"scope": "global"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sparsity": 1.1},
+        {"sparsity": -0.1},
+        {"block": 2},
+        {"scope": "global"},
+        {"inputs": 2},
+        {"block": 8, "inputs": 4},
+    ],
+)
 def test_rejects_settings_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         ZerosConfig(**wrong)

@@ -1,18 +1,18 @@
-"""Small weights become zero: each for itself, or columns of a block of output channels together.
+"""Small weights become zero: each for itself, or all of a block of output and input channels together.
 
 Source: Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neural Networks", NIPS
-2015, section 3 (weights below a threshold go). Score of a weight: its magnitude; of a block's column: the
-root of its mean square over the rows that it has. With scope "layer" every layer loses the same share, with
-"network" one threshold holds for all of them.
+2015, section 3 (weights below a threshold go). Score of a weight: its magnitude; of a block: the root of its
+mean square over the weights that it has, at one place of the kernel. With scope "layer" every layer loses the
+same share, with "network" one threshold holds for all of them.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from wieldy.core.errors import ConfigError, DataError
@@ -34,22 +34,33 @@ DEPTHWISE = "depthwise convolutions run dense"
 class ZerosConfig(MethodConfig):
     """How many weights go, and what goes together."""
 
-    sparsity: float = Field(default=0.9, ge=0, le=1)  # share of blocks' columns that become zero
+    sparsity: float = Field(default=0.9, ge=0, le=1)  # share of blocks that become zero
     block: Literal[1, 4, 8] = 1  # output channels that share a pattern
+    inputs: Literal[1, 4] = 1  # neighbouring input channels that do; 4 is for eight bits
     scope: Literal["layer", "network"] = "layer"
 
+    @model_validator(mode="after")
+    def _has_kernels(self) -> Self:
+        if self.inputs == 4 and self.block == 8:
+            raise ValueError("blocks of four input channels are 1 or 4 output channels high, not 8")
+        return self
 
-def block_scores(weight: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """Map (rows, ...) to (block rows, columns): roots of mean squares; a last block may have fewer rows.
+
+def block_scores(weight: NDArray[np.float64], block: int, inputs: int = 1) -> NDArray[np.float64]:
+    """Map (rows, inputs, ...) to (block rows, columns): roots of mean squares; a last block may be smaller.
 
     Example:
         >>> block_scores(np.array([[3.0, 0.0], [-3.0, 0.0], [2.0, 1.0]]), 2).tolist()
         [[3.0, 0.0], [2.0, 1.0]]
+        >>> block_scores(np.array([[3.0, 4.0, 0.0, 5.0, 6.0]]), 1, 4).round(2).tolist()
+        [[3.54, 6.0]]
     """
-    squares = np.square(weight.reshape(len(weight), -1))
-    edges = np.arange(0, len(squares), block)
-    rows = np.minimum(block, len(squares) - edges)
-    return np.asarray(np.sqrt(np.add.reduceat(squares, edges, axis=0) / rows[:, None]))
+    means = np.square(weight.reshape(*weight.shape[:2], -1))
+    for axis, size in enumerate((block, inputs)):
+        edges = np.arange(0, means.shape[axis], size)
+        members = np.minimum(size, means.shape[axis] - edges)
+        means = np.add.reduceat(means, edges, axis=axis) / np.expand_dims(members, (1 - axis, 2))
+    return np.asarray(np.sqrt(means).reshape(len(means), -1))
 
 
 def smallest(scores: Sequence[NDArray[np.float64]], sparsity: float) -> list[NDArray[np.bool_]]:
@@ -88,7 +99,7 @@ def apply(
         if is_depthwise(network, node):
             yield Refused(layer=layer, method=NAME, reason=DEPTHWISE)
         else:
-            tensors[layer], scores[layer] = tensor, block_scores(weight, config.block)
+            tensors[layer], scores[layer] = tensor, block_scores(weight, config.block, config.inputs)
     for layer, goes in _masks(scores, config).items():
         yield _zero(network, layer, tensors[layer], goes, config)
 
@@ -164,9 +175,11 @@ def _zero(
 ) -> Change:
     weight = network.tensor(tensor)
     before = counts(weight)
-    rows = np.repeat(goes, config.block, axis=0)[: len(weight)].reshape(weight.shape)
+    rows, inputs = weight.shape[:2]
+    blocks = goes.reshape(len(goes), -(-inputs // config.inputs), -1)
+    every = np.repeat(np.repeat(blocks, config.block, axis=0)[:rows], config.inputs, axis=1)[:, :inputs]
     with torch.no_grad():
-        weight.masked_fill_(torch.from_numpy(rows), 0.0)
+        weight.masked_fill_(torch.from_numpy(every.reshape(weight.shape)), 0.0)
     return Change(layer=layer, method=NAME, before=before, after=counts(weight), seed=config.seed)
 
 

@@ -128,6 +128,14 @@ def chosen_range(
     return least_error_range(known.counts, centres, (known.least, known.largest), levels_of, exponent)
 
 
+def chosen_levels(known: Sequence[ValueRange], config: IntegerConfig, *, is_input: bool) -> Levels:
+    """Return the levels of values that share them; `is_input`: whether one is an input of the network."""
+    symmetric = config.symmetric == "all" or (config.symmetric == "inputs" and is_input)
+    levels_of = symmetric_levels if symmetric else affine_levels
+    ends = [chosen_range(of, config, levels_of) for of in known]
+    return levels_of(min(low for low, _ in ends), max(high for _, high in ends))
+
+
 def least_error_range(
     counts: NDArray[np.int64],
     centres: NDArray[np.float64],
@@ -220,10 +228,8 @@ def apply(
     program = program.with_nodes(tuple(nodes.get(node.name, node) for node in program.nodes), tensors)
     levels = {}
     for value, members in rounded_values(program, list(nodes)).items():
-        symmetric = config.symmetric == "all" or (config.symmetric == "inputs" and value in program.inputs)
-        levels_of = symmetric_levels if symmetric else affine_levels
-        ends = [chosen_range(_known(stats, member), config, levels_of) for member in members]
-        levels[value] = levels_of(min(low for low, _ in ends), max(high for _, high in ends))
+        known = [_known(stats, member) for member in members]
+        levels[value] = chosen_levels(known, config, is_input=value in program.inputs)
     formats = dict(network.formats) | {node.weight: f"int{config.weight_bits}" for node in done}
     network.rewrite(with_levels(program, levels), arrays, formats)
     yield from records
