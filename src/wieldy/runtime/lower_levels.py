@@ -19,7 +19,8 @@ def level_regions(
 ) -> dict[Region, FusedLevels]:
     """Return the regions around the convolutions whose weights are named, and their operations.
 
-    A node that does not fit stays outside, and what is left is cut into regions again.
+    A region may begin with any convolution in whole numbers: fewer numbers come in there than further in, and
+    they are rounded once. A node that does not fit stays outside, and what is left is cut into regions again.
 
     Cost: one fusing of all regions for each such node.
     """
@@ -36,11 +37,14 @@ def level_regions(
     def is_anchor(node: Node) -> bool:
         return node.op == CONV and node.weight in anchors and node.name not in outside
 
+    def begins(node: Node) -> bool:
+        return node.op == CONV and node.weight in weights.formats
+
     while True:
         try:
             return {
                 region: fuse_levels(program, region, weights)
-                for region in find_regions(program, fits, is_anchor)
+                for region in find_regions(program, fits, is_anchor, begins)
             }
         except Unfit as found:
             outside.add(found.node.name)

@@ -25,20 +25,25 @@ class Region:
 
 
 def find_regions(
-    program: Program, fits: Callable[[Node], bool], anchors: Callable[[Node], bool]
+    program: Program,
+    fits: Callable[[Node], bool],
+    anchors: Callable[[Node], bool],
+    begins: Callable[[Node], bool] | None = None,
 ) -> list[Region]:
     """Return the maximal regions.
 
     Args:
         program: a network.
         fits: whether a node can run in a region.
-        anchors: whether a node is why a region exists. Nodes before the first anchors and regions
-            without any are left outside.
+        anchors: whether a node is why a region exists; regions without any are left outside.
+        begins: whether a region may begin with a node; what comes before the first such nodes is left
+            outside. Default: anchors.
     """
+    begins = begins or anchors
     grown = _grow(program, fits)
     regions = []
     for names in grown:
-        kept = _without_head({node.name: node for node in program.nodes if node.name in names}, anchors)
+        kept = _without_head({node.name: node for node in program.nodes if node.name in names}, begins)
         regions += [Region(part) for part in _connected(kept) if any(anchors(node) for node in part)]
     return regions
 
@@ -100,11 +105,11 @@ class _Units:
         return False
 
 
-def _without_head(nodes: dict[str, Node], anchors: Callable[[Node], bool]) -> dict[str, Node]:
-    """Leave out nodes that read nothing of the region and are no anchors, again and again."""
+def _without_head(nodes: dict[str, Node], begins: Callable[[Node], bool]) -> dict[str, Node]:
+    """Leave out nodes that read nothing of the region and with which none begins, again and again."""
     kept = dict(nodes)
     for name, node in nodes.items():
-        if not anchors(node) and not any(read in kept for read in node.refs()):
+        if not begins(node) and not any(read in kept for read in node.refs()):
             del kept[name]
     return kept
 

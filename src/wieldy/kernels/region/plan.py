@@ -56,9 +56,9 @@ TUNING = {
 }  # fmt: skip
 LEVEL_TUNING = {  # by variant, and whether four channels share a pattern
     ("portable", False): Tuning(64, 64), ("portable", True): Tuning(64, 64),
-    ("avx2", False): Tuning(64, 64), ("avx2", True): Tuning(64, 64),
-    ("avx_vnni", False): Tuning(64, 64), ("avx_vnni", True): Tuning(64, 64),
-    ("avx512_vnni", False): Tuning(128, 64), ("avx512_vnni", True): Tuning(96, 64),
+    ("avx2", False): Tuning(256, 64), ("avx2", True): Tuning(256, 64),
+    ("avx_vnni", False): Tuning(256, 64), ("avx_vnni", True): Tuning(256, 64),
+    ("avx512_vnni", False): Tuning(128, 64), ("avx512_vnni", True): Tuning(128, 64),
 }  # fmt: skip
 TASKS_PER_THREAD = 4  # of a product whose rows are shared out
 

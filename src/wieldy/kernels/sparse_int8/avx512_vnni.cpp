@@ -46,12 +46,12 @@ constexpr Tile kOwn = rows<Simd, V, false>;
 template <int V>
 constexpr Tile kShared = rows<Simd, V, true>;
 constexpr Tile kOwnTiles[] = {kOwn<1>, kOwn<2>, kOwn<3>, kOwn<4>, kOwn<5>, kOwn<6>, kOwn<7>, kOwn<8>};
-constexpr Tile kSharedTiles[] = {kShared<1>, kShared<2>, kShared<3>, kShared<4>, kShared<5>, kShared<6>};
+constexpr Tile kSharedTiles[] = {kShared<1>, kShared<2>, kShared<3>, kShared<4>};  // more spill registers
 
 }  // namespace
 
 void levels_avx512_vnni(const LevelProduct& p, const Share& share) {
-    if (p.shared) in_tiles<Simd>(p, share, kSharedTiles, 6);
+    if (p.shared) in_tiles<Simd>(p, share, kSharedTiles, 4);
     else in_tiles<Simd>(p, share, kOwnTiles, 8);
 }
 
