@@ -50,13 +50,14 @@ SINGLES = {
     "mix": Planning(),  # first: of a seed, only its search takes as long as a search does
     "channels": Planning(kinds=("channels",), eight_bits=False, curve=0),
     "zeros": Planning(kinds=("zeros",), eight_bits=False, curve=0),
+    "zeros in eight bits": Planning(kinds=("blocks",), curve=0),
     "eight bits": Planning(kinds=(), curve=0),
     "rank": Planning(kinds=("rank",), eight_bits=False, curve=0),
     "channels in eight bits": Planning(kinds=("channels",), curve=0),
 }
 MULTIPLE = 8  # of the channels that uniform pruning keeps, as the planner's
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
-EPOCHS, RATE = 10, 0.02
+EPOCHS, ROUNDED, RATE = 10, 2, 0.02  # what is rounded trains its last epochs so
 SHARED = ("timing", "layers", "pace", "damage", "mix")  # what does not depend on which options there are
 
 
@@ -139,8 +140,9 @@ def searching_s(folder: Path) -> float:
 def recovery(seed: int) -> Recovery:
     """Return how every row learns again."""
     return Recovery(
-        fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, precision="bf16", seed=seed), augment=True
-    )
+        fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, precision="bf16", seed=seed), augment=True,
+        rounded_epochs=ROUNDED,
+    )  # fmt: skip
 
 
 def run_of(folder: Path, goal: float, tier: str, seed: int, ledger: Ledger) -> Run:

@@ -1,6 +1,7 @@
 """What planning a mix rests on: damage, effects, forecasts, and the way down."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from wieldy.core.ledger import Ledger
 from wieldy.graph.cost_table import CostTable
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.prune.zeros import block_scores
 from wieldy.plan import sensitivity
 from wieldy.plan.damage import BROKEN, Damage
 from wieldy.plan.forecast import Forecast, Forecaster
@@ -87,7 +89,9 @@ def test_what_is_not_finite_is_infinitely_bad(network: GraphNetwork, data: wield
 
 def test_every_layer_and_group_has_options_whose_damage_rises(options: Sequence[Option]) -> None:
     names = {kind: {option.name for option in options if option.kind == kind} for kind in KINDS}
-    assert names == {"channels": {"0", "3", "7"}, "rank": {"0", "3", "7", "9"}, "zeros": {"3", "7", "9"}}
+    assert names == {
+        "channels": {"0", "3", "7"}, "rank": {"0", "3", "7", "9"}, "zeros": {"3", "7", "9"}, "blocks": {"3"},
+    }  # fmt: skip
     for option in options:
         assert list(option.damage) == sorted(option.damage)
         assert len(option.damage) == len(option.levels)
@@ -131,6 +135,58 @@ def test_layers_are_kept_by_name_type_or_expression(
 def test_a_pattern_that_keeps_nothing_is_refused(network: GraphNetwork, pattern: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         kept_layers(network, [pattern])
+
+
+def test_blocks_of_four_inputs_become_zero_together_and_stay_so(network: GraphNetwork) -> None:
+    mix = Mix(blocks={"3": 0.75}, in_levels=True)
+    weight = zeroed(network, mix).tensor("3.weight").detach().numpy().astype(np.float64)
+    scores = block_scores(weight, 1, 4)
+    assert np.count_nonzero(scores == 0) == round(0.75 * scores.size)
+    (mask,) = masks(mix)
+    assert mask.layers == ("3",)
+    assert mask.config is not None
+    assert (mask.config.sparsity, mask.config.inputs) == (0.75, 4)
+    assert str(mix) == "75% zeros in blocks of four inputs in 1 layers, eight bits"
+
+
+@pytest.fixture(scope="module")
+def in_levels(table: CostTable) -> CostTable:
+    """A table by which eight bits take half as long, and blocks of zeros a quarter less than half of that."""
+    dense = tuple(0.5 * term for term in table.terms["dense/conv"])
+    terms = {"int8/conv": dense, "int8_1x4/conv": (1e-3, 1e-3, 0.0, 0.0, 0.0, 0.0)}
+    return replace(table, terms=dict(table.terms) | terms)
+
+
+def test_a_forecast_in_eight_bits_counts_blocks_where_they_pay(
+    network: GraphNetwork, in_levels: CostTable
+) -> None:
+    forecaster = Forecaster(network, in_levels)
+    floats, whole = forecaster.of(Mix()), forecaster.of(Mix(in_levels=True))
+    some = forecaster.of(Mix(in_levels=True, blocks={"3": 0.5}))
+    most = forecaster.of(Mix(in_levels=True, blocks={"3": 0.95}))
+    assert floats.ms > whole.ms > some.ms > most.ms
+    assert floats.bytes > whole.bytes > some.bytes > most.bytes
+    slow = dict(in_levels.terms) | {"int8_1x4/conv": (1e3,) * 6}
+    dense = Forecaster(network, replace(in_levels, terms=slow)).of(Mix(in_levels=True, blocks={"3": 0.95}))
+    assert dense.ms == whole.ms  # it is stored whole
+
+
+def test_a_table_without_eight_bits_forecasts_them_as_floats(network: GraphNetwork, table: CostTable) -> None:
+    forecaster = Forecaster(network, table)
+    assert not table.knows_levels
+    assert forecaster.of(Mix(in_levels=True)).ms == forecaster.of(Mix()).ms
+
+
+def test_a_layer_has_zeros_in_blocks_or_a_rank_and_not_both(
+    network: GraphNetwork, in_levels: CostTable, options: Sequence[Option]
+) -> None:
+    start = Mix(in_levels=True)
+    kinds = [option for option in options if option.kind in ("rank", "blocks", "channels")]
+    need = lambda forecast: forecast.apart_ms  # noqa: E731
+    rates = dict.fromkeys(KINDS, 1.0)
+    for point in descent(kinds, Forecaster(network, in_levels), need, rates, start):
+        assert not set(point.mix.blocks) & set(point.mix.ranks)
+        assert point.mix.in_levels
 
 
 def test_a_forecast_falls_with_everything_that_goes(network: GraphNetwork, table: CostTable) -> None:

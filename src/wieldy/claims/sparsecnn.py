@@ -28,13 +28,13 @@ from wieldy.kernels.sparse_conv.call import sparse_conv
 from wieldy.runtime.calibrate import (
     DENSITIES,
     SPARSE_TERMS,
-    Rows,
     convolutions,
     masked_weights,
     random_weights,
     time_dense,
     time_zeros,
 )  # fmt: skip
+from wieldy.runtime.calibrate_levels import Rows
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import paired_ratio, time_pairs

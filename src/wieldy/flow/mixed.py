@@ -26,7 +26,7 @@ from wieldy.package.save import save
 from wieldy.plan.forecast import Forecaster
 from wieldy.plan.judge import Bench
 from wieldy.plan.keep import kept_layers
-from wieldy.plan.mix import Mix, masks, thinned, zeroed
+from wieldy.plan.mix import ONLY_IN_LEVELS, Mix, masks, thinned, zeroed
 from wieldy.plan.planner import plan_mix
 from wieldy.plan.ranking import ranked
 from wieldy.plan.sensitivity import PACE, options_of
@@ -56,11 +56,11 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
     mix, run.quiet_ms = planned.mix, planned.quiet_ms
     run.progress.say(f"chosen: {mix}")
     small, records = thinned(network, mix, bench.stats)
+    run.quantize = bench.integer if mix.in_levels else None
     if mix.thins:
         hooks = masks(mix)
         formed = max((hook.schedule.end for hook in hooks), default=0.0)
         small = trained(run, network, small, mix.remove, *hooks, formed=formed)
-    run.quantize = bench.integer if mix.in_levels else None
     plan = Plan(
         method=planning.settings(), remove=mix.remove, budget=run.budget.model_dump(), mixes=planned.points
     )
@@ -93,8 +93,9 @@ def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
     if "rank" in planning.kinds:
         examples, layers = first_examples(run.data), factorable(network, SvdConfig())
         stats = Stats(moments=collect_moments(network, examples, layers, progress=run.progress))
+    kinds = [kind for kind in planning.kinds if kind != ONLY_IN_LEVELS or planning.eight_bits]
     options = options_of(
-        network, run.data, ranking, stats, kinds=planning.kinds, keep=kept_layers(network, planning.keep),
+        network, run.data, ranking, stats, kinds=kinds, keep=kept_layers(network, planning.keep),
         multiple=MULTIPLE, seed=run.seed, ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
     few = planning.examples or int(
@@ -131,7 +132,8 @@ def rehearsed(
     if not mix.thins:
         return small
     brief = rehearsal(run, examples, rate, epochs)
-    hooks = [Mask(tuple(mix.zeros))] if mix.zeros else []
+    sparse = (*mix.zeros, *mix.blocks)
+    hooks = [Mask(sparse)] if sparse else []
     return trained(brief, network, zeroed(small, mix), mix.remove, *hooks)
 
 
@@ -142,7 +144,7 @@ def _accounted(
     thinner, _ = remove_units(network.program, couple(network.program), mix.remove)
     channels = account(network.program, thinner, Plan(method={"name": "channels"}, remove=mix.remove))
     changes = []
-    for node in zeros.weighted(small, tuple(mix.zeros)):
+    for node in zeros.weighted(small, (*mix.zeros, *mix.blocks)):
         after = zeros.counts(small.tensor(node.weight))
         before = after | {"nonzero": after["weights"]}
         changes.append(Change(layer=node.layer, method=zeros.NAME, before=before, after=after, seed=0))

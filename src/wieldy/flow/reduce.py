@@ -100,7 +100,7 @@ def _in_training(run: Run, network: GraphNetwork) -> Reduced:
         )  # fmt: skip
 
     hook = hook_of(run)
-    small, removed = found_in_training(network, hook, run.recovery.fit.epochs, train)
+    small, removed = found_in_training(network, hook, run.epochs, train)
     small, records = _in_groups(run, small, tuple(hook.records()))
     accounted = beside(((), ()), (*records, *removed))
     return Reduced(small, _fixed_plan(run), accounted, smallest_formats(small))

@@ -56,6 +56,7 @@ def by_steps(run: Run, network: GraphNetwork, reduce: Reduce) -> Reduced:
     for place, stage in enumerate(run.stages):
         name = METHODS[type(stage.method)].name
         recovery = stage.recovery.seeded(stage.recovery.fit.seed + place)  # examples come in another order
+        recovery = recovery.model_copy(update={"rounded_epochs": 0})  # those come after the last stage
         run.progress.say(f"step {place + 1} of {len(run.stages)}: {name}")
         last = place == len(run.stages) - 1
         one = replace(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data
@@ -45,7 +45,16 @@ class Recovery(Frozen):
         default=1, ge=1
     )  # in which the channels that go do; each trains its part of the epochs
     early_stop: int | None = Field(default=None, ge=1)  # epochs in a row that may fail to be better
-    rounded_epochs: int = Field(default=0, ge=0)  # more, once all is rounded, with the levels in place
+    rounded_epochs: int = Field(default=0, ge=0)  # the last of them, with all rounded, where it shall be
+
+    @model_validator(mode="after")
+    def _trains_before_it_rounds(self) -> Self:
+        if self.rounded_epochs >= self.fit.epochs:
+            raise ValueError(
+                "rounded_epochs must be fewer than fit.epochs, whose last they are; got "
+                f"{self.rounded_epochs} of {self.fit.epochs}"
+            )
+        return self
 
     def seeded(self, seed: int) -> Self:
         """Return these settings with another seed for the training."""
@@ -56,7 +65,7 @@ class Planning(Frozen):
     """What a run's planner may mix, and how it weighs.
 
     Attributes:
-        kinds: channels, rank, zeros.
+        kinds: channels, rank, zeros, and blocks (zeros in blocks of four input channels, in eight bits).
         eight_bits: whether all may be rounded, too.
         keep: layers that stay as they are: names, types such as `Conv2d`, or `re:` and an expression.
         examples: of the training set, for the brief training by which mixes are judged; None: as many as
@@ -117,6 +126,12 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What every measurement is taken with."""
         return {"threads": self.threads, "batch": self.batch, "tier": self.tier, "ledger": self.ledger}
+
+    @property
+    def epochs(self) -> int:
+        """How many a network trains before it is rounded, if it is."""
+        rounded = self.recovery.rounded_epochs if self.quantize else 0
+        return self.recovery.fit.epochs - rounded
 
     @property
     def checkpoints(self) -> Path | None:

@@ -50,12 +50,12 @@ def recovered(run: Run, network: GraphNetwork, remove: Removed, *more: Hook, **h
         remove: the units of each group of the original that go.
         more, how: for `trained`, in the last round.
     """
-    rounds = min(run.recovery.rounds, run.recovery.fit.epochs)
+    rounds = min(run.recovery.rounds, run.epochs)
     small, gone = network, dict[str, tuple[int, ...]]()
     for done in range(1, rounds + 1):
         due = {name: tuple(units[: round(len(units) * done / rounds)]) for name, units in remove.items()}
         small = apply_plan(small, Plan(method={}, remove=_renumbered(due, gone)))
-        epochs = [run.recovery.fit.epochs * part // rounds for part in (done - 1, done)]
+        epochs = [run.epochs * part // rounds for part in (done - 1, done)]
         last: dict[str, Any] = how if done == rounds else {}
         hooks = more if done == rounds else ()
         epochs_now = epochs[1] - epochs[0]
@@ -97,7 +97,7 @@ def trained(
     Args:
         removed: units of the original that are gone.
         more: hooks beside distillation; what they need of `fit` goes before the recipe's settings.
-        epochs: default: all that the recipe has.
+        epochs: default: all that the recipe has before rounding.
         features: whether hidden values may be compared, which takes the original's nodes.
         settling_rate: over the recipe's learning rate, where a structure was found in training before.
         formed: the share of the epochs after which no more of the network goes; from there on training may
@@ -110,7 +110,7 @@ def trained(
     """
     recalibrate(small, run.data.train, seed=run.seed)
     how, views = run.recovery, None
-    needs: dict[str, Any] = {"epochs": epochs or how.fit.epochs, "seed": how.fit.seed + before}
+    needs: dict[str, Any] = {"epochs": epochs or run.epochs, "seed": how.fit.seed + before}
     if settling_rate is not None:
         needs |= {"learning_rate": settling_rate * how.fit.learning_rate}
     if run.zeros_stay:
@@ -177,7 +177,7 @@ def rehearsal(run: Run, examples: int, rate: float = 1.0, epochs: int = 1) -> Ru
     settings = run.recovery.fit
     brief = {"epochs": epochs, "learning_rate": rate * settings.learning_rate}
     fit_config = settings.model_copy(update=brief)
-    how = run.recovery.model_copy(update={"fit": fit_config, "early_stop": None})
+    how = run.recovery.model_copy(update={"fit": fit_config, "early_stop": None, "rounded_epochs": 0})
     return replace(
         run, data=data, recovery=how, ledger=Ledger(None), progress=Silent(), watch=None, brief=True
     )

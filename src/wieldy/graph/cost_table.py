@@ -7,6 +7,8 @@ allows. Here the terms add up, with coefficients of at least 0, since on two cor
     dense   t = a * MACs + b * activation bytes + c * weight bytes + d
     zeros   t = a1 * values * positions (1x1) + ak * values * positions (k x k)
               + r * output channels * positions + b * activation bytes + c * stored bytes + d
+
+Eight bits have terms of their own: `int8` is dense, `int8_1x4` by blocks of four input channels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,9 @@ from wieldy.graph.program import Node, Program
 
 FLOAT_BYTES, COLUMN_BYTES = 4, 4
 BLOCKS = {name: block for block, name in BY_BLOCK.items()}
+IN_LEVELS, IN_BLOCKS = "int8", "int8_1x4"  # whatever bits a tier multiplies
+DENSE = ("dense", IN_LEVELS)
+PER_COLUMN = BLOCKS | {IN_BLOCKS: 4}  # values for each place that is stored
 
 
 @dataclass(frozen=True)
@@ -74,16 +79,16 @@ def features(form: str, work: Work, values: int | None = None) -> NDArray[np.flo
     """Return the terms of the model, in millions.
 
     Args:
-        form: dense, or a name of BY_BLOCK.
+        form: one of DENSE or PER_COLUMN.
         work: of the layer.
         values: stored ones, those that fill up blocks included; for a form with zeros.
     """
     moved = FLOAT_BYTES * work.activations
-    if form == "dense":
+    if form in DENSE:
         found = [work.macs, moved, FLOAT_BYTES * work.weights, 1e6]
     else:
         kept = work.weights if values is None else values
-        stored = kept * FLOAT_BYTES + kept // BLOCKS[form] * COLUMN_BYTES
+        stored = kept * FLOAT_BYTES + kept // PER_COLUMN[form] * COLUMN_BYTES
         split = 2 * FLOAT_BYTES * work.inputs if work.strided else 0
         multiplied = kept * work.positions
         pointwise = work.area == 1
@@ -109,6 +114,11 @@ class CostTable:
     threads: int
     terms: Mapping[str, tuple[float, ...]]
     edge_ms_per_mb: float
+
+    @property
+    def knows_levels(self) -> bool:
+        """Whether layers in eight bits were measured, too."""
+        return f"{IN_LEVELS}/conv" in self.terms and f"{IN_BLOCKS}/conv" in self.terms
 
     def ms(self, form: str, work: Work, values: int | None = None) -> float:
         """Return the milliseconds of a layer in a form."""

@@ -5,12 +5,13 @@ the table cannot know, such as the time of everything without weights, is left t
 corrects the forecast by it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from wieldy.formats import BY_BLOCK
 from wieldy.graph.cost import total_macs
-from wieldy.graph.cost_table import FLOAT_BYTES, CostTable, Work, work_of
+from wieldy.graph.cost_table import FLOAT_BYTES, IN_BLOCKS, IN_LEVELS, CostTable, Work, work_of
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import CONV, LINEAR
@@ -26,10 +27,10 @@ PLACE_BYTES = 1  # of where a stored weight stands; some take more, which the sa
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a mix will cost; milliseconds are of layers with weights alone, in float32.
+    """What a mix will cost; milliseconds are of layers with weights alone.
 
     Attributes:
-        ms: as they run together.
+        ms: as they run together, in eight bits where the mix is and the table knows them.
         apart_ms: were each to run for itself. One layer's zeros gain nothing where they cost the edges of a
             region, but do once its neighbours have some: this is what shows the way there.
     """
@@ -59,9 +60,11 @@ class Forecaster:
         """Return what a mix will cost."""
         program, works = self._thinner(tuple(sorted(mix.remove.items())))
         dense_ms, zeros, sizes, apart_ms = {}, {}, 0.0, 0.0
+        if mix.in_levels and self._table.knows_levels:
+            return self._in_levels(mix, program, works)
         for node, work in works:
             share = mix.ranks.get(node.layer)
-            dense_ms[node.name] = self._layer_ms(work, share)
+            dense_ms[node.name] = self._layer_ms("dense", work, share)
             if node.layer in mix.zeros and share is None:
                 zeros[node.weight] = mix.zeros[node.layer]
             apart_ms += self._alone_ms(work, dense_ms[node.name], zeros.get(node.weight, 0.0))
@@ -69,6 +72,19 @@ class Forecaster:
         usable = f"{BY_BLOCK[BLOCK]}/conv" in self._table.terms
         dense = sum(dense_ms.values())
         ms = forecast_ms(program, zeros, dense_ms, self._table) if zeros and usable else dense
+        return Forecast(ms, apart_ms, sizes, total_macs(program))
+
+    def _in_levels(self, mix: Mix, program: Program, works: Sequence[tuple[Node, Work]]) -> Forecast:
+        """Return what a mix in eight bits will cost: all dense, or all convolutions in regions of ours."""
+        dense_ms, region_ms, apart_ms, sizes = 0.0, 0.0, 0.0, 0.0
+        for node, work in works:
+            share, gone = mix.ranks.get(node.layer), mix.blocks.get(node.layer, 0.0)
+            dense = self._layer_ms(IN_LEVELS, work, share)
+            inside = dense if work.kind == "linear" else self._layer_ms(IN_BLOCKS, work, share, 1 - gone)
+            dense_ms, region_ms = dense_ms + dense, region_ms + inside
+            apart_ms += min(dense, inside) if gone else dense
+            sizes += _bytes(work, share, gone, in_levels=True)
+        ms = min(dense_ms, region_ms) if mix.blocks else dense_ms
         return Forecast(ms, apart_ms, sizes, total_macs(program))
 
     def _thinner_of(
@@ -79,9 +95,11 @@ class Forecaster:
         nodes = [node for node in program.nodes if node.op in (CONV, LINEAR)]
         return program, tuple((node, work_of(program, node)) for node in nodes)
 
-    def _layer_ms_of(self, work: Work, share: float | None) -> float:
+    def _layer_ms_of(self, form: str, work: Work, share: float | None, kept: float = 1.0) -> float:
+        """Return what a layer takes, or the two that stand for it; `kept`: the share of its values."""
+        known = form if f"{form}/{work.kind}" in self._table.terms else "dense"  # linear layers in eight bits
         parts = (work,) if share is None else two_layers(work, share)
-        return sum(self._table.ms("dense", part) for part in parts)
+        return sum(self._table.ms(known, part, round(kept * part.weights)) for part in parts)
 
     def _alone_ms(self, work: Work, dense_ms: float, zeros: float) -> float:
         """Return what a layer takes by itself, dense or by its zeros."""
@@ -113,6 +131,8 @@ def _bytes(work: Work, share: float | None, zeros: float, *, in_levels: bool) ->
     if share is not None:
         weights = sum(part.weights for part in two_layers(work, share))
         return float(weights if in_levels else weights * FLOAT_BYTES)
+    if zeros > 0 and in_levels:
+        return min(1, (1 + PLACE_BYTES / 4) * (1 - zeros)) * work.weights
     if zeros > 0:
         return min(FLOAT_BYTES, (FLOAT_BYTES + PLACE_BYTES) * (1 - zeros)) * work.weights
     return float(work.weights if in_levels else work.weights * FLOAT_BYTES)

@@ -90,12 +90,12 @@ def _cheapest(
 
 def _excludes(one: Option, other: Option) -> bool:
     """Whether two options cannot be had together: a layer has zeros or a rank."""
-    return one.name == other.name and {one.kind, other.kind} == {"rank", "zeros"}
+    return one.name == other.name and one.kind != other.kind and "rank" in (one.kind, other.kind)
 
 
 def joined(options: Sequence[Option], chosen: Mapping[int, int], start: Mix = NOTHING) -> Mix:
     """Return the mix of several options at their levels."""
     parts = [start, *(options[index].levels[level] for index, level in chosen.items())]
-    fields = ("remove", "ranks", "zeros")
+    fields = ("remove", "ranks", "zeros", "blocks")
     merged = {name: {key: of for mix in parts for key, of in getattr(mix, name).items()} for name in fields}
     return Mix(**merged, in_levels=any(mix.in_levels for mix in parts))

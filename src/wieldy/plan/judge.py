@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wieldy.compress.quantize import quantize, quantize_roughly
-from wieldy.compress.storage import smallest_formats
+from wieldy.compress.storage import level_formats, smallest_formats
 from wieldy.core.data import Data
 from wieldy.core.errors import DivergedError
 from wieldy.core.ledger import Ledger
@@ -151,7 +151,11 @@ class Judge:
         small = zeroed(thinned(bench.network, point.mix, bench.stats)[0], point.mix)
         if point.mix.in_levels and bench.integer:
             small = quantize_roughly(small, bench.integer)
-        formats = dict(small.formats) | smallest_formats(small) if point.mix.zeros else dict(small.formats)
+        formats = dict(small.formats)
+        if point.mix.zeros:
+            formats |= smallest_formats(small)
+        if point.mix.blocks:
+            formats |= level_formats(small)
         path = save(small, self._folder / "mix.wieldy", formats=formats)
         timing = measure(
             Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,

@@ -10,6 +10,7 @@ from wieldy.compress.apply import apply_plan
 from wieldy.compress.factor import factor
 from wieldy.core.config import Frozen
 from wieldy.core.records import Change, Plan, Refused
+from wieldy.formats.level_blocks import INPUTS
 from wieldy.graph.network import GraphNetwork
 from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.zeros import ZerosConfig, weighted
@@ -17,9 +18,10 @@ from wieldy.methods.prune.zeros import apply as set_to_zero
 from wieldy.stats.collect import Stats
 from wieldy.train.mask import Mask
 
-Kind = Literal["channels", "rank", "zeros"]
-KINDS: tuple[Kind, ...] = ("channels", "rank", "zeros")
-BLOCK = 1  # weights that become zero do so each for itself
+Kind = Literal["channels", "rank", "zeros", "blocks"]
+KINDS: tuple[Kind, ...] = ("channels", "rank", "zeros", "blocks")
+ONLY_IN_FLOATS, ONLY_IN_LEVELS = "zeros", "blocks"  # what each precision has kernels for
+BLOCK = 1  # weights that become zero do so each for itself, or in eight bits four inputs together
 
 
 class Mix(Frozen):
@@ -28,19 +30,21 @@ class Mix(Frozen):
     Attributes:
         remove: the units of each group that go.
         ranks: the share of its numbers that a layer's two factors have.
-        zeros: the share of a layer's weights that become zero.
-        in_levels: whether what is left computes in eight bits; a layer with zeros does not.
+        zeros: the share of a layer's weights that become zero; such a layer computes in float32.
+        blocks: the share of a layer's blocks of four input channels that become zero, for eight bits.
+        in_levels: whether what is left computes in eight bits.
     """
 
     remove: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     ranks: dict[str, float] = Field(default_factory=dict)
     zeros: dict[str, float] = Field(default_factory=dict)
+    blocks: dict[str, float] = Field(default_factory=dict)
     in_levels: bool = False
 
     @property
     def thins(self) -> bool:
         """Whether anything is taken from the network, so that there is something to learn again."""
-        return bool(self.remove or self.ranks or self.zeros)
+        return bool(self.remove or self.ranks or self.zeros or self.blocks)
 
     def __str__(self) -> str:
         parts = []
@@ -49,12 +53,17 @@ class Mix(Frozen):
         if self.ranks:
             parts.append(f"{len(self.ranks)} layers as two")
         if self.zeros:
-            low, high = min(self.zeros.values()), max(self.zeros.values())
-            share = f"{high:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
-            parts.append(f"{share} zeros in {len(self.zeros)} layers")
+            parts.append(f"{_range(self.zeros)} zeros in {len(self.zeros)} layers")
+        if self.blocks:
+            parts.append(f"{_range(self.blocks)} zeros in blocks of four inputs in {len(self.blocks)} layers")
         if self.in_levels:
             parts.append("eight bits")
         return ", ".join(parts) or "nothing"
+
+
+def _range(shares: dict[str, float]) -> str:
+    low, high = min(shares.values()), max(shares.values())
+    return f"{high:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
 
 
 def thinned(
@@ -82,21 +91,19 @@ def thinned(
 def zeroed(network: GraphNetwork, mix: Mix) -> GraphNetwork:
     """Return a copy in which the mix's zeros have come at once."""
     small = copy.deepcopy(network)
-    for sparsity, layers in _by_sparsity(mix).items():
-        list(set_to_zero(small, layers, Stats(), ZerosConfig(sparsity=sparsity, block=BLOCK)))
+    for config, layers in _by_config(mix).items():
+        list(set_to_zero(small, layers, Stats(), config))
     return small
 
 
 def masks(mix: Mix) -> list[Mask]:
     """Return the hooks by which the mix's zeros come while a network trains, and stay."""
-    return [
-        Mask(layers, ZerosConfig(sparsity=sparsity, block=BLOCK))
-        for sparsity, layers in _by_sparsity(mix).items()
-    ]
+    return [Mask(layers, config) for config, layers in _by_config(mix).items()]
 
 
-def _by_sparsity(mix: Mix) -> dict[float, tuple[str, ...]]:
-    found: dict[float, list[str]] = defaultdict(list)
-    for layer, sparsity in mix.zeros.items():
-        found[sparsity].append(layer)
-    return {sparsity: tuple(layers) for sparsity, layers in found.items()}
+def _by_config(mix: Mix) -> dict[ZerosConfig, tuple[str, ...]]:
+    found: dict[ZerosConfig, list[str]] = defaultdict(list)
+    for shares, inputs in ((mix.zeros, 1), (mix.blocks, INPUTS)):
+        for layer, sparsity in shares.items():
+            found[ZerosConfig(sparsity=sparsity, block=BLOCK, inputs=inputs)].append(layer)
+    return {config: tuple(layers) for config, layers in found.items()}

@@ -23,7 +23,7 @@ from wieldy.plan.budget import Budget
 from wieldy.plan.forecast import Forecast
 from wieldy.plan.greedy import Rates, descent
 from wieldy.plan.judge import Bench, Judge, Measured, Track
-from wieldy.plan.mix import KINDS, Kind, Mix
+from wieldy.plan.mix import KINDS, ONLY_IN_FLOATS, ONLY_IN_LEVELS, Kind, Mix
 
 TRIES = 6  # of mixes that are timed on the way to a goal
 NEAR = 0.05  # below the goal: nearer is not looked for
@@ -71,20 +71,22 @@ def plan_mix(bench: Bench, kinds: Sequence[Kind] = KINDS, curve: int = 8) -> Pla
 
 def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> Planned:
     starts = {"f32": Mix()} | ({"int8": Mix(in_levels=True)} if bench.integer else {})
+    if not bench.integer:
+        kinds = [kind for kind in kinds if kind != ONLY_IN_LEVELS]
     rates: dict[Kind, float] = dict.fromkeys(kinds, 1.0)
     found: list[Finalist | None] = []
     total = len(kinds) + len(starts)
     with bench.progress.task("weighing methods against each other", total) as task:
         for kind in kinds:
-            track = _track(bench, f"{kind} alone", Mix(), rates, (kind,))
+            start = starts["int8" if kind == ONLY_IN_LEVELS else "f32"]
+            track = _begun(judge, _track(bench, f"{kind} alone", start, rates, (kind,)))
             found.append(_to_goal(bench, track, judge))
             rates[kind] = _rate(track, judge, found[-1])
             task.advance(1, _told(track, found[-1]))
         for name, start in starts.items():
-            allowed = [kind for kind in kinds if not (start.in_levels and kind == "zeros")]
-            track = _track(bench, f"all in {name}", start, rates, allowed)
-            if start != Mix():  # the table knows no eight bits
-                track = judge.corrected(track, judge.measured(track, track.points[0]))
+            left_out = ONLY_IN_FLOATS if start.in_levels else ONLY_IN_LEVELS
+            allowed = [kind for kind in kinds if kind != left_out]
+            track = _begun(judge, _track(bench, f"all in {name}", start, rates, allowed))
             found.append(_to_goal(bench, track, judge))
             task.advance(1, _told(track, found[-1]))
     finalists = [finalist for finalist in found if finalist]
@@ -94,6 +96,12 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> P
     judge.chosen = best.point
     _curve(bench, best, judge, curve)
     return Planned(best.measured.point.mix, judge.every(), judge.quiet_ms)
+
+
+def _begun(judge: Judge, track: Track) -> Track:
+    """Return a track whose first point is known: what eight bits alone gain is not left to the table."""
+    first = track.points[0]
+    return track if first.mix == Mix() else judge.corrected(track, judge.measured(track, first))
 
 
 def _best(bench: Bench, finalists: Sequence[Finalist], judge: Judge) -> Finalist:

@@ -1,9 +1,9 @@
 """What each layer and group would cost in answers if it alone were thinned: an effect for each way and level.
 
 Every effect is the damage, on validation examples, of a network in which one thing is done and nothing else:
-a share of a group's channels gone, a layer as two, a share of its weights zero. Running statistics are
-taken anew, weights stay as they are. Levels rise in harshness. Where a network is slow or has many layers,
-each is asked with fewer examples, so that asking takes some minutes in all.
+a share of a group's channels gone, a layer as two, a share of its weights zero, each for itself or in blocks.
+Running statistics are taken anew, weights stay as they are. Levels rise in harshness. Where a network is slow
+or has many layers, each is asked with fewer examples, so that asking takes some minutes in all.
 """
 
 import copy
@@ -20,8 +20,9 @@ from wieldy.core.ledger import Ledger
 from wieldy.core.progress import Progress, Silent
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.ops import CONV
 from wieldy.methods.factor.svd import SvdConfig, factorable
-from wieldy.methods.prune.zeros import sparse_layers
+from wieldy.methods.prune.zeros import sparse_layers, weighted
 from wieldy.plan.damage import BATCH, Damage
 from wieldy.plan.mix import Kind, Mix, thinned, zeroed
 from wieldy.plan.ranking import Ranking
@@ -31,6 +32,7 @@ from wieldy.train.recalibrate import recalibrate
 CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
+BLOCKS = (0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
 SECONDS = 100  # that asking may take, where the fewest examples allow it
 FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
 PACE = "pace"  # in the ledger: how many they are
@@ -41,7 +43,7 @@ class Option:
     """One thing that may be done, from nothing to its harshest level.
 
     Attributes:
-        kind: channels, rank or zeros.
+        kind: channels, rank, zeros or blocks.
         name: of the group or the layer.
         levels: what each level adds to a mix.
         damage: what each level alone costs; never falls along the levels.
@@ -164,8 +166,16 @@ def _zeros(network: GraphNetwork, ranking: Ranking, multiple: int) -> Iterator[O
         yield Option("zeros", layer, tuple(Mix(zeros={layer: share}) for share in ZEROS), ())
 
 
+def _blocks(network: GraphNetwork, ranking: Ranking, multiple: int) -> Iterator[Option]:  # noqa: ARG001
+    layers = sparse_layers(network)[0]
+    for node in weighted(network, layers):
+        if node.op == CONV:  # regions in eight bits have no linear layers
+            yield Option("blocks", node.layer, tuple(Mix(blocks={node.layer: share}) for share in BLOCKS), ())
+
+
 LEVELS: Mapping[Kind, Callable[[GraphNetwork, Ranking, int], Iterator[Option]]] = {
     "channels": _channels,
     "rank": _ranks,
     "zeros": _zeros,
+    "blocks": _blocks,
 }

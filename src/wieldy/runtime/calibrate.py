@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from wieldy.core import rng
 from wieldy.formats import BY_BLOCK
-from wieldy.graph.cost_table import features, fit_terms, work_of
+from wieldy.graph.cost_table import PER_COLUMN, features, fit_terms, work_of
 from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
 from wieldy.kernels.native import variant_for
+from wieldy.runtime.calibrate_levels import Rows, time_in_levels
 from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import current_tier
@@ -35,7 +36,6 @@ LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
 DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
 ROUNDS = 3
 SPARSE_TERMS = 6
-Rows = dict[str, list[tuple[NDArray[np.float64], float]]]
 
 
 def calibrate(threads: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def calibrate(threads: int) -> dict[str, Any]:
     for key, found in rounds[0][0].items():
         times = np.median([[ms for _, ms in rows[key]] for rows, _ in rounds], axis=0)
         fitted = fit_terms([row for row, _ in found], times.tolist())
-        if key in BY_BLOCK.values():
+        if key in PER_COLUMN:
             terms |= {f"{key}/conv": fitted[:SPARSE_TERMS], f"{key}/depthwise": fitted[SPARSE_TERMS:]}
         else:
             terms[key] = fitted
@@ -69,6 +69,7 @@ def _timed(threads: int) -> tuple[Rows, list[float]]:
             masked = masked_weights(arrays, block, density, draw)
             loads.append(time_zeros(program, masked, form, block, threads, rows))
     _linears(threads, draw, rows)
+    time_in_levels(program, DENSITIES, threads, SPARSE_TERMS, draw, rows)
     return rows, loads
 
 

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.program import Node, Program
-from wieldy.kernels.native import native
-from wieldy.kernels.region.ops import Conv
+from wieldy.kernels.native import IN_PAIRS, native
+from wieldy.kernels.region.level_steps import BYTES, entries_of
+from wieldy.kernels.region.ops import Conv, LevelConv, Op, RegionPlan, Size
 from wieldy.kernels.region.plan import plan_region
 from wieldy.kernels.region.run import run_plan
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.fuse import Weights, fuse_region
+from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.inputs import fill_inputs
-from wieldy.runtime.lower import lower
+from wieldy.runtime.lower import NO_INTEGERS, lower
+from wieldy.runtime.lower_levels import level_regions
 from wieldy.runtime.lower_zeros import Zeros, sparse_regions
 
 WARM, RUNS, COLD_RUNS = 10, 60, 15
@@ -67,13 +71,17 @@ def times_in_turns(
 
 
 def layer_ms(
-    program: Program, arrays: Mapping[str, NDArray[Any]], threads: int, zeros: Zeros | None = None
+    program: Program,
+    arrays: Mapping[str, NDArray[Any]],
+    threads: int,
+    zeros: Zeros | None = None,
+    integers: Mapping[str, IntegerFormat] = NO_INTEGERS,
 ) -> dict[str, float]:
     """Return the milliseconds of each layer of a program that OpenVINO runs, at batch 1, out of no cache.
 
     Between the requests of a service, or of two networks timed in turns, others use the caches.
     """
-    compiled = compile_model(lower(program, arrays, 1, zeros), threads=threads, profile=True)
+    compiled = compile_model(lower(program, arrays, 1, zeros, integers), threads=threads, profile=True)
     request = compiled.create_infer_request()
     fill_inputs(request, program)
     owners = owners_of(program, compiled)
@@ -118,20 +126,52 @@ def region_times(
         plan = plan_region(
             fused.inputs, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads
         )
-        x = [
-            np.ones((1, size.channels, size.height, size.width), np.float32) for size in fused.inputs.values()
-        ]
-        evict = np.zeros(EVICTED_FLOATS, np.float32) if cold else None
-        repeats = WARM + (COLD_RUNS if cold else RUNS)
-        _, steps = run_plan(plan, x, threads=zeros.threads, repeats=repeats, evict=evict)
-        times = np.median(steps[WARM:], axis=0)
-        loads += [ms / (tensor.nbytes / 1e6) for ms, tensor in zip(times, x, strict=False)]
-        of_layer = {op.target: op for op in fused.ops if isinstance(op, Conv) and op.layer}
-        for targets, ms in _whole_chains(plan.work, times):
-            convs = [of_layer[target] for target in targets if target in of_layer]
-            layers = tuple((program.node(op.layer), op.values.size) for op in convs)
-            chains += [ChainTime(layers, ms)] if layers else []
+        found, each = _chain_times(program, plan, fused.inputs, fused.ops, zeros.threads, cold=cold)
+        chains += found
+        loads += each
     return chains, float(np.median(loads)) if loads else 0.0
+
+
+def level_times(
+    program: Program,
+    arrays: Mapping[str, NDArray[Any]],
+    integers: Mapping[str, IntegerFormat],
+    zeros: Zeros,
+) -> list[ChainTime]:
+    """Return the median time of each chain of layers in regions of eight bits, out of no cache."""
+    weights = LevelWeights(arrays, integers, in_pairs=zeros.level_variant in IN_PAIRS)
+    chains: list[ChainTime] = []
+    for fused in level_regions(program, weights, zeros.levels).values():
+        plan = plan_region(
+            fused.sizes, fused.ops, fused.outputs, variant=zeros.variant, threads=zeros.threads,
+            levels=fused.levels, level_variant=zeros.level_variant,
+        )  # fmt: skip
+        chains += _chain_times(program, plan, fused.sizes, fused.ops, zeros.threads, cold=True)[0]
+    return chains
+
+
+def _chain_times(
+    program: Program, plan: RegionPlan, sizes: Mapping[str, Size], ops: Sequence[Op], threads: int, *,
+    cold: bool,
+) -> tuple[list[ChainTime], list[float]]:  # fmt: skip
+    """Run a region on ones; return what each chain takes, and what loading a megabyte of each input does."""
+    x = [np.ones((1, size.channels, size.height, size.width), np.float32) for size in sizes.values()]
+    evict = np.zeros(EVICTED_FLOATS, np.float32) if cold else None
+    _, steps = run_plan(plan, x, threads=threads, repeats=WARM + (COLD_RUNS if cold else RUNS), evict=evict)
+    times = np.median(steps[WARM:], axis=0)
+    loads = [ms / (tensor.nbytes / 1e6) for ms, tensor in zip(times, x, strict=False)]
+    of_layer = {op.target: op for op in ops if isinstance(op, Conv | LevelConv) and op.layer}
+    chains = []
+    for targets, ms in _whole_chains(plan.work, times):
+        convs = [of_layer[target] for target in targets if target in of_layer]
+        layers = tuple((program.node(op.layer), _kept(op)) for op in convs)
+        chains += [ChainTime(layers, ms)] if layers else []
+    return chains, loads
+
+
+def _kept(op: Conv | LevelConv) -> int:
+    """Return how many values a convolution multiplies, those that fill up blocks included."""
+    return op.values.size if isinstance(op, Conv) else BYTES * entries_of(op).entries.size
 
 
 def region_operations(
