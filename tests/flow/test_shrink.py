@@ -21,7 +21,7 @@ from wieldy.flow.state import Planning, Recovery
 from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.guided import table_of
 from wieldy.methods.prune.magnitude import MagnitudeConfig
-from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.methods.prune.zeros import ZerosConfig, block_scores
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
 from wieldy.plan import judge, search
@@ -140,6 +140,32 @@ def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(
     assert (tmp_path / "report.html").exists()
 
 
+def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_faster(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+) -> None:
+    budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
+    method = ZerosConfig(sparsity=0.75, inputs=4)
+    recovery = Recovery(fit=FitConfig(epochs=3, learning_rate=0.02), rounded_epochs=1)
+    path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=recovery, method=method, quantize=True)
+    package, record = read(path), RunRecord.from_json((tmp_path / "record.json").read_text())
+    for layer in "37":
+        scores = block_scores(package.tensors[f"{layer}.weight"].astype(np.float64), 1, 4)
+        assert (scores == 0).mean() >= 0.74
+    notes = [json.loads(line).get("note", "") for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    (told,) = [note for note in notes if note.startswith("blocks of zeros left out of 2 layers")]
+    bits = IntegerConfig.fitting(record.timing.tier).weight_bits
+    stored = f"int{bits}" if told.endswith("stored whole") else f"int{bits}_1x4"
+    assert {package.manifest.formats[f"{layer}.weight"] for layer in "37"} == {stored}
+    assert package.manifest.formats["0.weight"] == f"int{bits}"
+    assert len(record.recovery) == 3  # two before rounding, one after
+    assert record.timing.small_precision == "int8, rest f32"
+
+
+def test_all_epochs_cannot_come_after_rounding() -> None:
+    with pytest.raises(ConfigError, match="rounded_epochs must be fewer than"):
+        Recovery(fit=FitConfig(epochs=2), rounded_epochs=2)
+
+
 def test_where_eight_bits_are_enough_no_channel_goes_and_nothing_is_trained(
     tmp_path: Path, trained: nn.Module, data: wieldy.Data
 ) -> None:
@@ -178,7 +204,7 @@ def test_zeros_in_eight_bits_are_refused_before_anything_is_done(
     tmp_path: Path, trained: nn.Module, data: wieldy.Data
 ) -> None:
     budget = wieldy.Budget(bytes_ratio=0.15)
-    with pytest.raises(ConfigError, match="zeros may leave zeros, which are multiplied in float32"):
+    with pytest.raises(ConfigError, match="zeros may leave zeros that stand alone, which are multiplied in"):
         wieldy.shrink(trained, data, budget, out=tmp_path, method=ZerosConfig(), quantize=True)
 
 

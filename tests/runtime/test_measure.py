@@ -140,18 +140,21 @@ def test_one_process_has_the_interval_of_its_own_rounds(wide, monkeypatch):
 @pytest.mark.parametrize(
     ("quiet_ms", "asked", "kept"),
     [
-        (None, 1, 1.4),
-        (1.3, 1, 1.4),  # a tenth more is what it is without anybody else
-        (1.0, 3, 1.05),  # until it is quiet
-        (0.5, 5, 0.9),  # or often enough: the quietest counts
+        (None, 2, [1.4, 1.2]),
+        (1.3, 2, [1.2, 1.4]),  # a tenth more is what it is without anybody else
+        (1.1, 3, [1.05, 1.2]),  # one of the two was disturbed
+        (1.0, 4, [0.9, 1.05]),  # both were
+        (0.5, 6, [0.7, 0.9]),  # often enough: the quietest count
     ],
 )
 def test_what_was_measured_beside_others_is_measured_again(monkeypatch, quiet_ms, asked, kept):
     pauses = []
     monkeypatch.setattr(module.time, "sleep", pauses.append)
-    answers = [[{"original_ms": ms}] for ms in (1.4, 1.2, 1.05, 0.9, 1.3, 0.1)]
-    found = module._quietest(lambda: answers.pop(0), quiet_ms)
-    assert (found["original_ms"], 6 - len(answers), len(pauses)) == (kept, asked, asked - 1)
+    answers = [{"original_ms": ms} for ms in (1.4, 1.2, 1.05, 0.9, 1.3, 0.7)]
+    monkeypatch.setattr(module, "_ask", lambda *_: answers.pop(0))
+    found = module._asked({"batch": 1}, "avx2", 2, quiet_ms=quiet_ms)
+    assert [answer["original_ms"] for answer in found] == kept
+    assert (6 - len(answers), len(pauses)) == (asked, asked - 2)
 
 
 def test_two_real_processes_make_one_figure(wide):

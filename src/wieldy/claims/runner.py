@@ -6,7 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wieldy.claims import directional, guided, importance, lobs, pivot, sparsecnn, spp, ssl, svd, unify
+from wieldy.claims import (
+    directional,
+    guided,
+    importance,
+    lobs,
+    pivot,
+    sparse_int8,
+    sparsecnn,
+    spp,
+    ssl,
+    svd,
+    unify,
+)  # fmt: skip
 from wieldy.core.errors import ConfigError
 from wieldy.core.files import write_atomic
 from wieldy.core.progress import Progress, Silent
@@ -24,6 +36,7 @@ SYSTEMS: dict[str, tuple[str, Measure]] = {
     "pivot": ("permutations gather what matters in blocks, and blocks pay", pivot.measure),
     "guided": ("zeros only where the engine's model says that they pay", guided.measure),
     "sparsecnn": ("direct sparse convolution is exact, predictable and fast", sparsecnn.measure),
+    "sparse_int8": ("zeros in eight bits are exact on every instruction set", sparse_int8.measure),
     "unify": ("blocks of one magnitude cost less than zeros, and are stored as what they are", unify.measure),
     "svd": ("low rank weighted by the input's second moment beats plain", svd.measure),
 }

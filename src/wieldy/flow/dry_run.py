@@ -17,15 +17,19 @@ from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.registry import METHODS
+from wieldy.plan.judge import LONGER
 from wieldy.plan.planner import CURVE_PROCESSES, TRIES
 from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
-from wieldy.plan.sensitivity import CHANNELS, MOST, SECONDS, SHARES, ZEROS
+from wieldy.plan.sensitivity import BLOCKS, CHANNELS, MOST, SECONDS, SHARES, ZEROS
 from wieldy.runtime.tier import has_bf16
 from wieldy.runtime.timing import PROCESSES
 from wieldy.train.fit import evaluate
 
 BATCHES = 3  # that are trained to tell how long all take
-MOST_LEVELS = {"channels": len(CHANNELS), "rank": len(SHARES), "zeros": len(ZEROS)}  # of each layer
+MOST_LEVELS = {  # of each layer
+    "channels": len(CHANNELS), "rank": len(SHARES), "zeros": len(ZEROS), "blocks": len(BLOCKS),
+}  # fmt: skip
+RATES_TRIED, FINALISTS = 3, 2  # for each way down, and of all those that train longer; on average
 RANKING_BATCHES = 40  # ten rounds of 512 examples
 TRIED = TRIES / 2  # of the mixes that may be timed on the way to a goal, those that are, on average
 ROUNDINGS = 8  # passes over the calibration examples, as judgements
@@ -125,7 +129,8 @@ def _choosing(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ..
         brief = (brief if run.planning.examples else min(BRIEF_SECONDS, brief)) + pieces.judging
         asking = levels * 2 * MOST * pieces.judging / run.data.validate.size
         tracks = len(run.planning.kinds) + (2 if run.planning.eight_bits else 1)
-        weighing = tracks * (TRIED * PROCESSES * pieces.process + brief)
+        weighing = tracks * (TRIED * PROCESSES * pieces.process + RATES_TRIED * brief)
+        weighing += FINALISTS * LONGER * brief
         curve = run.planning.curve * (CURVE_PROCESSES * pieces.process + brief)
         return (
             Step("asking what each layer can spare", min(SECONDS, asking)),

@@ -35,6 +35,7 @@ Train = Callable[[GraphNetwork, Mix, float, int], GraphNetwork]  # share of the 
 RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of the learning rate, at which brief trainings are tried
 FIRST_RATE = 2  # of RATES, where trying begins
 BETTER = 0.98  # of the damage: what a rate has to reach beside its neighbour
+WIDE = 1.1  # of the ratio: where the interval ends higher, more processes are asked
 LONGER = 4  # times a brief training
 Accept = Callable[[GraphNetwork], bool]
 
@@ -157,10 +158,9 @@ class Judge:
         if point.mix.blocks:
             formats |= level_formats(small)
         path = save(small, self._folder / "mix.wieldy", formats=formats)
-        timing = measure(
-            Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,
-            processes=processes, quiet_ms=self.quiet_ms, ledger=bench.ledger,
-        )  # fmt: skip
+        timing = self._timed_beside_original(path, processes)
+        if processes >= PROCESSES and timing.ratio.high > WIDE * timing.ratio.value:
+            timing = self._timed_beside_original(path, 2 * processes)  # by which one slow process says less
         self.quiet_ms = min(self.quiet_ms, timing.original_ms)
         macs = total_macs(bench.network.program), total_macs(small.program)
         sizes = self._original.stat().st_size, path.stat().st_size
@@ -168,6 +168,13 @@ class Judge:
         found = Measured(point, predicted, timing, macs, sizes, total_parameters(small.program))
         self._timed.append(found)
         return found
+
+    def _timed_beside_original(self, path: Path, processes: int) -> Timing:
+        bench = self._bench
+        return measure(
+            Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,
+            processes=processes, quiet_ms=self.quiet_ms, ledger=bench.ledger,
+        )  # fmt: skip
 
     def knows(self, mix: Mix) -> bool:
         """Return whether a mix was timed and judged."""

@@ -6,7 +6,6 @@ Running statistics are taken anew, weights stay as they are. Levels rise in hars
 or has many layers, each is asked with fewer examples, so that asking takes some minutes in all.
 """
 
-import copy
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
 BLOCKS = (0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
-SECONDS = 100  # that asking may take, where the fewest examples allow it
+SECONDS = 90  # that asking may take, where the fewest examples allow it
 FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
 PACE = "pace"  # in the ledger: how many they are
 
@@ -117,12 +116,15 @@ def options_of(
 
 def _pace(network: GraphNetwork, data: Data, levels: int) -> int:
     """Return with how many examples each of so many levels is asked."""
-    few, small = Damage(network, data, FEWEST), copy.deepcopy(network)  # asks once, which warms up
+    few = Damage(network, data, FEWEST)  # asks once, which warms up
     start = time.perf_counter()
+    small = zeroed(thinned(network, Mix(), Stats())[0], Mix())
+    built = time.perf_counter()
     recalibrate(small, data.train, examples=FEWEST, batch_size=FEWEST)
     few.of(small)
-    seconds = (time.perf_counter() - start) / FEWEST
-    return int(np.clip(SECONDS / max(1, levels) / seconds, FEWEST, MOST))
+    each = (time.perf_counter() - built) / FEWEST
+    affordable = (SECONDS / max(1, levels) - (built - start)) / each
+    return int(np.clip(affordable, FEWEST, MOST))
 
 
 def _rising(option: Option, costs: Sequence[float]) -> Option:

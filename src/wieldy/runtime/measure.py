@@ -6,9 +6,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from wieldy.runtime.tier import CAP, CAPS, check_precision, check_tier, cpu_name
 from wieldy.runtime.timing import PROCESSES, ROUNDS, over_processes
 
 DISTURBED = 1.1  # over what is usual: others are on the machine
-AGAIN, PAUSE_SECONDS = 4, 5.0
+AGAIN, PAUSE_SECONDS = 2, 2.0  # times as many processes may be asked again, each after a pause
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ def measure(
         tier: cap the instruction set, e.g. "avx2"; default: what this process uses.
         rounds: how often both are run in turns, as A B B A, in each process.
         processes: how many, one after another; ratios differ more between processes than within.
-        quiet_ms: what `original` takes while nobody else is on the machine. Where it takes a tenth more,
-            all is measured again after a pause, some times, and the quietest counts: others slow the two
-            sides down unlike (zeros by 1.7 times where the original was slowed by 1.2).
+        quiet_ms: what `original` takes while nobody else is on the machine. For a process in which it takes
+            a tenth more another is asked, after a pause and not without end, and the quietest count: others
+            slow the two sides down unlike (zeros by 1.7 times where the original was slowed by 1.2).
         ledger: a figure that it holds is read back instead of being measured again.
 
     Raises:
@@ -82,7 +81,7 @@ def measure(
     key = task | {"sides": sides, "tier": tier, "processes": _whole("processes", processes)}
 
     def timed() -> dict[str, Any]:
-        return _quietest(partial(_asked, task, tier, processes, progress), quiet_ms) | {"cpu": cpu_name()}
+        return _merged(_asked(task, tier, processes, progress, quiet_ms)) | {"cpu": cpu_name()}
 
     return Timing(
         **(ledger or Ledger(None)).remember("timing", key, timed),  # the CPU's name too: replays have others
@@ -181,27 +180,33 @@ def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable
 
 
 def _asked(
-    task: dict[str, Any], tier: str, processes: int, progress: Progress | None = None
-) -> list[dict[str, Any]]:
-    """Ask one process after another; the batch that the first one chooses holds for all."""
+    task: dict[str, Any], tier: str, processes: int, progress: Progress | None = None,
+    quiet_ms: float | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Ask one process after another; the batch that the first one chooses holds for all.
+
+    `quiet_ms`: see `measure`; the quietest answers are returned.
+    """
     answers: list[dict[str, Any]] = []
+
+    def ask() -> bool:
+        chosen = {"batch": answers[0].get("batch", task["batch"])} if answers else {}
+        answers.append(_ask(task | chosen, tier))
+        return quiet_ms is None or float(answers[-1]["original_ms"]) <= DISTURBED * quiet_ms
+
     with (progress or Silent()).task("timing in turns", processes) as shown:
+        quiet = 0
         for _ in range(processes):
-            chosen = {"batch": answers[0].get("batch", task["batch"])} if answers else {}
-            answers.append(_ask(task | chosen, tier))
+            quiet += ask()
             shown.advance(1)
-    return answers
-
-
-def _quietest(ask: Callable[[], list[dict[str, Any]]], quiet_ms: float | None) -> dict[str, Any]:
-    """Return one figure of what processes found, while the machine was as quiet as it got."""
-    best = _merged(ask())
-    for _ in range(AGAIN):
-        if quiet_ms is None or best["original_ms"] <= DISTURBED * quiet_ms:
-            break
-        time.sleep(PAUSE_SECONDS)
-        best = min(best, _merged(ask()), key=lambda found: float(found["original_ms"]))
-    return best
+        for _ in range(AGAIN * processes):
+            if quiet >= processes:
+                break
+            time.sleep(PAUSE_SECONDS)
+            quiet += ask()
+    if quiet_ms is None:
+        return answers
+    return sorted(answers, key=lambda of: float(of["original_ms"]))[:processes]
 
 
 def _merged(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_cases import every_level_variant, needs_kernels, run_region
-from level_cases import EIGHT_BITS, SEVEN_BITS, Bytes, LevelCase, level_cases, level_regions
+from level_cases import level_cases, level_regions
 
+from wieldy.claims.sparse_int8 import EIGHT_BITS, SEVEN_BITS, Bytes, LevelCase
 from wieldy.core.errors import KernelError
 from wieldy.kernels.native import IN_PAIRS
 from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Pooling
