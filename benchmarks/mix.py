@@ -57,7 +57,7 @@ SINGLES = {
 }
 MULTIPLE = 8  # of the channels that uniform pruning keeps, as the planner's
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
-EPOCHS, ROUNDED, RATE = 10, 2, 0.02  # what is rounded trains its last epochs so
+EPOCHS, RATE = 10, 0.02
 SHARED = ("timing", "layers", "pace", "damage", "mix")  # what does not depend on which options there are
 
 
@@ -140,9 +140,8 @@ def searching_s(folder: Path) -> float:
 def recovery(seed: int) -> Recovery:
     """Return how every row learns again."""
     return Recovery(
-        fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, precision="bf16", seed=seed), augment=True,
-        rounded_epochs=ROUNDED,
-    )  # fmt: skip
+        fit=FitConfig(epochs=EPOCHS, learning_rate=RATE, precision="bf16", seed=seed), augment=True
+    )
 
 
 def run_of(folder: Path, goal: float, tier: str, seed: int, ledger: Ledger) -> Run:

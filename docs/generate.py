@@ -22,6 +22,7 @@ from measured import (
     soak,
     table,
 )
+from measured_levels import engine_levels, levels
 from measured_runs import kills, mix, mobilenet, ranks, sweeps
 
 from wieldy.cli.main import VERBS
@@ -118,6 +119,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "large-surgery": large_surgery,
     "embedded": embedded,
     "engine": engine,
+    "engine-levels": engine_levels,
+    "levels": levels,
     "costs": costs,
     "soak": soak,
     "int8": int8,

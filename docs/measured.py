@@ -31,6 +31,7 @@ ANY_HEADER = [
 ]  # fmt: skip
 BY_MAGNITUDE = ("magnitude channels", "magnitude zeros")
 IN_FULL = 0.9
+IN_LEVELS = ("block_1x4", "block_4x4")  # they have tables of their own: measured_levels.py
 PEERS = {"over ONNX Runtime": "onnxruntime", "over DeepSparse": "deepsparse"}
 ENGINE_HEADER = [
     "network",
@@ -197,8 +198,9 @@ def engine() -> str:
         measured = json.loads(path.read_text(encoding="utf-8"))
         cpu, minutes = measured["environment"]["cpu"], measured["seconds"] / 60
         parts.append(f"### {cpu}\n\n{len(measured['rows'])} rows, {minutes:.0f} minutes in all.\n")
-        for tier in dict.fromkeys(row["tier"] for row in measured["rows"]):
-            parts += _tier([row for row in measured["rows"] if row["tier"] == tier], tier)
+        in_floats = [row for row in measured["rows"] if row["format"] not in IN_LEVELS]
+        for tier in dict.fromkeys(row["tier"] for row in in_floats):
+            parts += _tier([row for row in in_floats if row["tier"] == tier], tier)
     return "\n".join(parts) or "not measured yet\n"
 
 

@@ -153,6 +153,7 @@ def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_fas
         assert (scores == 0).mean() >= 0.74
     notes = [json.loads(line).get("note", "") for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     (told,) = [note for note in notes if note.startswith("blocks of zeros left out of 2 layers")]
+    assert any(note.startswith("beyond its range on validation examples: 0.") for note in notes)
     bits = IntegerConfig.fitting(record.timing.tier).weight_bits
     stored = f"int{bits}" if told.endswith("stored whole") else f"int{bits}_1x4"
     assert {package.manifest.formats[f"{layer}.weight"] for layer in "37"} == {stored}

@@ -272,7 +272,7 @@ class Fixed:
     def __init__(self, saves: Mapping[str, float], whole: float) -> None:
         self._saves, self._whole = saves, whole
 
-    def of(self, mix: Mix) -> Forecast:
+    def of(self, mix: Mix, *, together: bool = True) -> Forecast:
         left = self._whole - sum(self._saves[f"{layer}@{share}"] for layer, share in mix.zeros.items())
         return Forecast(left, left, 0.0, 0)
 

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wieldy.compress.quantize import quantize_with_settings
+from wieldy.compress.quantize import BATCH, EXAMPLES, quantize_with_settings
 from wieldy.compress.storage import level_formats
 from wieldy.core import digest
-from wieldy.core.data import Data, check_fit, part
+from wieldy.core.data import Data, check_fit, each, part
 from wieldy.core.errors import ConfigError, DataError, ShapeError
 from wieldy.core.files import write_atomic
+from wieldy.core.first import first_inputs
 from wieldy.core.progress import Progress
 from wieldy.core.records import Timing
 from wieldy.flow.fingerprint import check_fingerprint
@@ -51,6 +53,7 @@ from wieldy.runtime.measure import Subject, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.loss import loss_of
+from wieldy.stats.saturation import saturated_shares
 from wieldy.train.watch import Log
 
 
@@ -173,12 +176,25 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
         accounted = beside(accounted, rounded)
         steps.append(settings_of(run.quantize))
         small = settled_in_levels(run, network, small)
+        say_what_saturates(run, small)
         formats = stored_levels(run, small, formats)
     write_packages(run, network, small, steps, formats)
     write_record(run, done.plan, accounted)
     run.ledger.settle()
     shutil.rmtree(run.folder / TRAINING, ignore_errors=True)
     return run
+
+
+def say_what_saturates(run: Run, small: GraphNetwork) -> None:
+    """Say how much of what is rounded lies beyond its range on examples that ranges were not chosen on."""
+    batches = [each(inputs) for inputs in first_inputs(run.data.validate, EXAMPLES, BATCH)]
+    shares = saturated_shares(small, batches)
+    if shares:
+        most, mean = max(shares, key=lambda name: shares[name]), np.mean(list(shares.values()))
+        run.progress.say(
+            f"beyond its range on validation examples: {mean:.3%} of what is rounded, at most "
+            f"{shares[most]:.3%} ({most})"
+        )
 
 
 def stored_levels(run: Run, small: GraphNetwork, formats: dict[str, str] | None) -> dict[str, str]:

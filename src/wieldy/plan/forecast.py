@@ -56,8 +56,11 @@ class Forecaster:
         self._layer_ms = cache(self._layer_ms_of)
         self._thinner = lru_cache(PROGRAMS)(self._thinner_of)
 
-    def of(self, mix: Mix) -> Forecast:
-        """Return what a mix will cost."""
+    def of(self, mix: Mix, *, together: bool = True) -> Forecast:
+        """Return what a mix will cost.
+
+        `together`: whether regions are looked for, which takes most of the time; else `ms` is `apart_ms`.
+        """
         program, works = self._thinner(tuple(sorted(mix.remove.items())))
         dense_ms, zeros, sizes, apart_ms = {}, {}, 0.0, 0.0
         if mix.in_levels and self._table.knows_levels:
@@ -71,8 +74,8 @@ class Forecaster:
             sizes += _bytes(work, share, mix.zeros.get(node.layer, 0.0), in_levels=mix.in_levels)
         usable = f"{BY_BLOCK[BLOCK]}/conv" in self._table.terms
         dense = sum(dense_ms.values())
-        ms = forecast_ms(program, zeros, dense_ms, self._table) if zeros and usable else dense
-        return Forecast(ms, apart_ms, sizes, total_macs(program))
+        ms = forecast_ms(program, zeros, dense_ms, self._table) if together and zeros and usable else dense
+        return Forecast(ms if together else apart_ms, apart_ms, sizes, total_macs(program))
 
     def _in_levels(self, mix: Mix, program: Program, works: Sequence[tuple[Node, Work]]) -> Forecast:
         """Return what a mix in eight bits will cost: all dense, or all convolutions in regions of ours."""

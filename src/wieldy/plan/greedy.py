@@ -7,7 +7,7 @@ the goals is what counts: sum over goals of forecast / limit.
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wieldy.plan.forecast import Forecast, Forecaster
 from wieldy.plan.mix import Kind, Mix
@@ -35,7 +35,7 @@ def descent(
     Args:
         options: what may be done, with what each level costs.
         forecaster: tells what a mix saves.
-        need: what is wanted less of.
+        need: what is wanted less of; it looks at layers each for itself.
         rates: damage after training over damage before it, by kind.
         start: what is done in any case.
 
@@ -55,7 +55,7 @@ def descent(
             heapq.heappush(heap, (price, index, step))  # prices change as the mix does; others may be cheaper
             continue
         chosen[index] = level
-        points.append(point)
+        points.append(replace(point, forecast=forecaster.of(point.mix)))
         heapq.heappush(heap, (price, index, -1))
     return points
 
@@ -78,7 +78,7 @@ def _cheapest(
     found = None
     for level in range(before + 1, len(option.levels)):
         mix = joined(options, {**chosen, index: level}, start)
-        forecast = forecaster.of(mix)
+        forecast = forecaster.of(mix, together=False)
         saved = need(here.forecast) - need(forecast)
         if saved <= 0:
             continue

@@ -32,7 +32,7 @@ CHANNELS = tuple(step / 8 for step in range(1, 8))  # of a group's
 SHARES = (0.5, 0.35, 0.25, 0.15)  # of a weight's numbers that its two factors have
 ZEROS = (0.5, 0.65, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
 BLOCKS = (0.5, 0.65, 0.75, 0.85, 0.9, 0.95)
-SECONDS = 90  # that asking may take, where the fewest examples allow it
+SECONDS = 75  # that asking may take, where the fewest examples allow it
 FEWEST, MOST = 64, 512  # examples, of the validation set and as many for running statistics
 PACE = "pace"  # in the ledger: how many they are
 
