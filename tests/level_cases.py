@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from hypothesis import strategies as st
 
 from wieldy.claims.sparse_int8 import SEVEN_BITS, LevelCase, case_of, scales_of, weight_of
-from wieldy.kernels.region.ops import LevelConv, Levels
+from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Pooling
 from wieldy.kernels.sparse_conv.check import extent_of
+from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8
+from wieldy.runtime.fuse_levels import FusedLevels
 
 
 @st.composite
@@ -45,3 +48,29 @@ def level_regions(draw: st.DrawFn):  # type: ignore[no-untyped-def]
         ops.append(op)
     numbers = rng.normal(size=(pick(1, 2), *shapes["v0"])).astype(np.float32) * 20
     return numbers, ops, levels
+
+
+def chained(fused: FusedLevels, *x: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every value of a region by the references, one operation after the other; `x`: what it reads."""
+    values = {name: levels_of(of, fused.levels[name]) for name, of in zip(fused.reads, x, strict=True)}
+    for op in fused.ops:
+        of = values[op.source]
+        if isinstance(op, LevelConv):
+            values[op.target] = sparse_int8(of, op, values[op.residual] if op.residual else None)
+            continue
+        numbers = numbers_of(of, fused.levels[op.source]) if op.source in fused.levels else of
+        found = torch.from_numpy(numbers)
+        if isinstance(op, GlobalMean) and op.source in fused.levels:
+            known = fused.levels[op.source]
+            whole = (of.astype(np.int64) - known.zero).mean(axis=(2, 3), keepdims=True)
+            values[op.target] = whole.astype(np.float32) * np.float32(known.scale)
+        elif isinstance(op, GlobalMean):
+            rows = np.add.accumulate(of, axis=3)[..., -1:].astype(np.float64)  # in the kernel's order
+            total = np.add.accumulate(rows, axis=2)[:, :, -1:]
+            values[op.target] = (total / (of.shape[2] * of.shape[3])).astype(np.float32)
+        elif isinstance(op, Pooling) and op.average:
+            values[op.target] = torch.nn.functional.avg_pool2d(found, op.kernel, op.stride).numpy()
+        else:
+            largest = torch.nn.functional.max_pool2d(found, op.kernel, op.stride, op.padding)
+            values[op.target] = levels_of(largest.numpy(), fused.levels[op.target])
+    return values

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_cases import needs_kernels
+from level_cases import chained
 from torch import nn
 
 import wieldy
@@ -15,11 +16,10 @@ from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import FAKE_QUANTIZE
 from wieldy.kernels.native import level_variants
-from wieldy.kernels.region.ops import GlobalMean, LevelConv, Pooling
-from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8
+from wieldy.kernels.region.ops import LevelConv
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.runtime.engine import compile_model
-from wieldy.runtime.fuse_levels import FusedLevels, LevelWeights
+from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.lower import lower
 from wieldy.runtime.lower_levels import level_regions
 from wieldy.runtime.lower_zeros import Zeros
@@ -86,26 +86,6 @@ def outputs_of(network: GraphNetwork, x: np.ndarray, zeros: Zeros | None) -> np.
 
 def in_regions(network: GraphNetwork, variant: str) -> Zeros:
     return Zeros({}, "portable", 2, frozenset(weights_of(network).formats), variant)
-
-
-def chained(fused: FusedLevels, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Return every value of a region by the references, one operation after the other."""
-    values = {name: levels_of(x, fused.levels[name]) for name in fused.reads}
-    for op in fused.ops:
-        of = values[op.source]
-        if isinstance(op, LevelConv):
-            values[op.target] = sparse_int8(of, op, values[op.residual] if op.residual else None)
-            continue
-        numbers = numbers_of(of, fused.levels[op.source]) if op.source in fused.levels else of
-        found = torch.from_numpy(numbers)
-        if isinstance(op, GlobalMean):
-            values[op.target] = found.double().mean(dim=(2, 3), keepdim=True).float().numpy()
-        elif isinstance(op, Pooling) and op.average:
-            values[op.target] = torch.nn.functional.avg_pool2d(found, op.kernel, op.stride).numpy()
-        else:
-            largest = torch.nn.functional.max_pool2d(found, op.kernel, op.stride, op.padding)
-            values[op.target] = levels_of(largest.numpy(), fused.levels[op.target])
-    return values
 
 
 def test_all_but_the_last_layer_is_one_region(small: tuple[GraphNetwork, np.ndarray]):

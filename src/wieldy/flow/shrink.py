@@ -40,6 +40,7 @@ from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
+from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
 from wieldy.methods.prune.zeros import ZerosConfig
@@ -227,12 +228,12 @@ def check_settings(run: Run) -> None:
         )
     check_stages(run.stages)
     for config in [stage.method for stage in run.stages] or [run.method]:
-        in_blocks = isinstance(config, ZerosConfig) and config.inputs == INPUTS
+        in_blocks = isinstance(config, ZerosConfig | LobsConfig) and config.inputs == INPUTS
         if run.quantize and may_leave_zeros(config) and not in_blocks:
             raise ConfigError(
                 f"quantize: {METHODS[type(config)].name} may leave zeros that stand alone, which are "
-                "multiplied in float32, not in eight bits. Leave out quantize, take zeros with inputs: 4, or "
-                "a method that removes channels: magnitude, taylor."
+                "multiplied in float32, not in eight bits. Leave out quantize, take zeros or lobs with "
+                "inputs: 4, or a method that removes channels: magnitude, taylor."
             )
 
 

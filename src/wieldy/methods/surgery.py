@@ -113,6 +113,50 @@ def in_blocks(rows: Tensor, block: int) -> Tensor:
     return padded.reshape(-1, block, rows.shape[1])
 
 
+def set_losses(rows: Tensor, inverse: Tensor, sets: Tensor) -> Tensor:
+    """Return what each set of columns costs that goes at once: w_S [(H^-1)_SS]^-1 w_S^T / 2.
+
+    The least error with w_S at zero and all others moved; of one column it is w^2 / (2 [H^-1]_qq).
+
+    Args:
+        rows: (row blocks, block, columns) float64; the losses of a block's rows are added.
+        inverse: (columns, columns).
+        sets: (sets, most) columns of each; -1 fills up those that have fewer.
+
+    Returns:
+        (row blocks, sets).
+
+    Example:
+        >>> inverse = torch.eye(3, dtype=torch.float64)
+        >>> rows = torch.tensor([[[1.0, 2.0, 4.0]]], dtype=torch.float64)
+        >>> set_losses(rows, inverse, torch.tensor([[0, 1], [2, -1]])).tolist()
+        [[2.5, 8.0]]
+    """
+    inside, held = sets >= 0, sets.clamp(min=0)
+    both = inside[:, :, None] & inside[:, None, :]
+    alone = torch.eye(sets.shape[1], dtype=inverse.dtype)
+    square = torch.where(both, inverse[held[:, :, None], held[:, None, :]], alone)
+    weights = rows[:, :, held] * inside
+    return torch.einsum("brsi,sij,brsj->bs", weights, torch.linalg.inv(square), weights) / 2
+
+
+def members(of_set: Tensor) -> Tensor:
+    """Return (sets, most) columns of each set, ascending, filled up with -1.
+
+    Args:
+        of_set: (columns,) the set that each is of; sets are numbered from 0 without a gap.
+
+    Example:
+        >>> members(torch.tensor([0, 1, 0])).tolist()
+        [[0, 2], [1, -1]]
+    """
+    order = of_set.argsort(stable=True)
+    sizes = torch.bincount(of_set)
+    found = torch.full((len(sizes), int(sizes.max())), -1)
+    found[torch.arange(found.shape[1]) < sizes[:, None]] = order
+    return found
+
+
 def refit(layer: Problem, kept: Tensor, block: int = 1) -> Tensor:
     """Return the rows with zeros outside `kept` that have the least E, by one solve for each block of rows.
 

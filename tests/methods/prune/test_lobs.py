@@ -16,10 +16,19 @@ from wieldy.core.errors import ConfigError, DataError
 from wieldy.core.records import Change, Refused
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
-from wieldy.methods.prune.lobs import LobsConfig, allocate, apply, by_paper, error_bound, in_steps, kept_after
-from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.methods.prune.lobs import (
+    LobsConfig,
+    allocate,
+    apply,
+    blocks_of,
+    by_paper,
+    error_bound,
+    in_steps,
+    kept_after,
+)  # fmt: skip
+from wieldy.methods.prune.zeros import ZerosConfig, block_scores, smallest
 from wieldy.methods.prune.zeros import apply as by_magnitude
-from wieldy.methods.surgery import Problem, damped, problem, refit, removal_order
+from wieldy.methods.surgery import Problem, damped, problem, refit, removal_order, set_losses
 from wieldy.stats.collect import Stats
 from wieldy.stats.moments import SecondMoment, collect_moments
 from wieldy.train.fit import evaluate
@@ -136,6 +145,47 @@ def test_as_many_weights_go_as_asked_whatever_the_order(seed: int, rows: int, sh
     if wanted >= 2 * rows:  # dead inputs went first
         for found in (by_paper(layer, share), in_steps(layer, share)):
             assert int((found[:, :-1] == 0).sum()) == wanted
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), size=st.integers(1, 5))
+def test_a_set_that_goes_at_once_costs_what_is_lost_once_all_others_have_moved(seed: int, size: int) -> None:
+    layer, _ = layer_of(seed)
+    chosen = np.random.default_rng(seed).permutation(12)[:size]
+    kept = torch.ones(5, 13, dtype=torch.bool)
+    kept[:, chosen] = False
+    inverse = torch.linalg.inv(layer.matrix)
+    told = set_losses(layer.weight[:, None], inverse, torch.tensor([[*chosen, -1]]))
+    assert float(told.sum()) == pytest.approx(layer.error(refit(layer, kept)), rel=1e-8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), block=st.sampled_from([1, 4]), share=st.floats(0.3, 0.9))
+def test_blocks_of_inputs_go_as_wholes_and_err_less_than_the_smallest_ones(
+    seed: int, block: int, share: float
+) -> None:
+    layer, _ = layer_of(seed, rows=8, inputs=40, damping=0.01)
+    of_set = blocks_of(20, 2, 4)  # 20 input channels, two places of the kernel
+    found = in_steps(layer, share, block, of_set=of_set)
+    weight = layer.weight[:, :-1].reshape(8, 20, 2).numpy()
+    scores = block_scores(found[:, :-1].reshape(8, 20, 2).numpy(), block, 4)
+    assert np.count_nonzero(scores == 0) == round(share * scores.size)
+    goes = smallest([block_scores(weight, block, 4)], share)[0].reshape(-1, 5, 2)
+    smaller = layer.weight.clone()
+    smaller[:, :-1][torch.from_numpy(goes.repeat(block, 0).repeat(4, 1).reshape(8, 40))] = 0
+    assert layer.error(found) < layer.error(smaller)
+
+
+def test_a_layer_loses_blocks_of_inputs_by_name() -> None:
+    config = LobsConfig(sparsity=0.75, inputs=4, mode="stepwise")
+    examples = [(tiny.digits().train.inputs[:100],)]
+    small, records = operate(tiny.trained(), examples, config, ("conv2", "conv3"))
+    for change in records:
+        assert isinstance(change, Change)
+        weight = small.tensor(f"{change.layer}.weight").detach().double().numpy()
+        scores = block_scores(weight, 1, 4)
+        assert np.count_nonzero(scores == 0) == round(0.75 * scores.size)
+        assert change.figures["error"] < change.figures["outputs"]
 
 
 def test_weights_of_dead_inputs_go_first_and_cost_nothing() -> None:
