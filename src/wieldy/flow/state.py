@@ -69,7 +69,7 @@ class Planning(Frozen):
         eight_bits: whether all may be rounded, too.
         keep: layers that stay as they are: names, types such as `Conv2d`, or `re:` and an expression.
         examples: of the training set, for the brief training by which mixes are judged; None: as many as
-            train here in ten seconds, up to 5,120.
+            train here in five seconds, up to 5,120.
         curve: points of the trade-off that are measured around the choice.
     """
 
