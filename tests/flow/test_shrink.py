@@ -140,10 +140,11 @@ def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(
     assert (tmp_path / "report.html").exists()
 
 
-def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_faster(
-    tmp_path: Path, trained: nn.Module, data: wieldy.Data
+@pytest.mark.parametrize("asked", [{"bytes_ratio": 0.3}, {"latency_ratio": 0.9}], ids=str)
+def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_asked_or_faster(
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data, asked: dict[str, float]
 ) -> None:
-    budget = wieldy.Budget(bytes_ratio=0.3, max_drop_points=50)
+    budget = wieldy.Budget(max_drop_points=50, **asked)  # type: ignore[arg-type]
     method = ZerosConfig(sparsity=0.75, inputs=4)
     recovery = Recovery(fit=FitConfig(epochs=3, learning_rate=0.02), rounded_epochs=1)
     path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=recovery, method=method, quantize=True)
@@ -155,6 +156,7 @@ def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_fas
     (told,) = [note for note in notes if note.startswith("blocks of zeros left out of 2 layers")]
     assert any(note.startswith("beyond its range on validation examples: 0.") for note in notes)
     bits = IntegerConfig.fitting(record.timing.tier).weight_bits
+    assert told.endswith("for their bytes") == ("bytes_ratio" in asked)
     stored = f"int{bits}" if told.endswith("stored whole") else f"int{bits}_1x4"
     assert {package.manifest.formats[f"{layer}.weight"] for layer in "37"} == {stored}
     assert package.manifest.formats["0.weight"] == f"int{bits}"

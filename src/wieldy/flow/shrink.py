@@ -201,11 +201,15 @@ def say_what_saturates(run: Run, small: GraphNetwork) -> None:
 def stored_levels(run: Run, small: GraphNetwork, formats: dict[str, str] | None) -> dict[str, str]:
     """Return how a rounded network is stored: without blocks of zeros where it is faster so here.
 
+    Where bytes are asked for and time is not, they are left out in any case.
     `formats`: of what is not rounded.
     """
     whole, blocks = (formats or {}) | dict(small.formats), level_formats(small)
     if not blocks:
         return whole
+    if (run.budget.bytes or run.budget.bytes_ratio) and not run.budget.asks_time:
+        run.progress.say(f"blocks of zeros left out of {len(blocks)} layers in eight bits, for their bytes")
+        return whole | blocks
     chosen, timing = level_blocks_where_faster(small, blocks, **run.settings, progress=run.progress)
     run.progress.say(
         f"blocks of zeros left out of {len(blocks)} layers in eight bits: {timing.ratio} of the milliseconds"
