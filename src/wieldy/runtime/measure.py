@@ -169,7 +169,7 @@ def measured_costs(*, threads: int, tier: str, again: bool = False) -> CostTable
         KernelError: the compiled kernels are missing.
         TierError: this CPU lacks the tier.
 
-    Cost: about half a minute; kept in the user's cache.
+    Cost: about a minute; kept in the user's cache.
     """
     table = None if again else kept_table(tier, threads)
     if table and table.knows_levels:
