@@ -10,6 +10,7 @@ from wieldy.compress.quantize import first_examples, quantize, quantize_with_set
 from wieldy.core.errors import ConfigError
 from wieldy.formats import FORMATS
 from wieldy.formats.integer import IntegerFormat
+from wieldy.graph.fake_quantize import FIELDS
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import FAKE_QUANTIZE
 from wieldy.graph.trace import trace
@@ -21,7 +22,7 @@ from wieldy.runtime.session import open as open_package
 from wieldy.stats.collect import Stats
 from wieldy.train.fit import FitConfig, fit
 from wieldy.train.mask import Mask
-from wieldy.train.rounding import FIELDS, MOMENTS, Rounding
+from wieldy.train.rounding import MOMENTS, Rounding
 
 SHORT = FitConfig(epochs=4, batch_size=32, learning_rate=0.01)  # 40 steps
 SEVEN = IntegerConfig(weight_bits=7, ranges="minmax")

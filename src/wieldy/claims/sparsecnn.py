@@ -27,14 +27,13 @@ from wieldy.kernels.region.run import run_plan
 from wieldy.kernels.sparse_conv.call import sparse_conv
 from wieldy.runtime.calibrate import (
     DENSITIES,
-    SPARSE_TERMS,
     convolutions,
     masked_weights,
     random_weights,
     time_dense,
     time_zeros,
 )  # fmt: skip
-from wieldy.runtime.calibrate_levels import Rows
+from wieldy.runtime.cost_rows import SPARSE_TERMS, Rows
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.runtime.timing import paired_ratio, time_pairs

@@ -7,12 +7,13 @@ the sum that it goes into and its activation: those happen in the accumulator.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from wieldy.graph.fold import renamed
 from wieldy.graph.ops import FAKE_QUANTIZE, VIEWS
 from wieldy.graph.program import Argument, Node, Program, Ref
 
+FIELDS = ("scale", "zero_point", "quant_min", "quant_max")  # of a rounding, in the order of `Levels`
 CAT = "aten.cat.default"
 HANDS_ON = VIEWS | {
     CAT, "aten.max_pool2d.default", "aten.max_pool1d.default", "aten.reshape.default", "aten.dropout.default",
@@ -73,9 +74,29 @@ def with_levels(program: Program, levels: Mapping[str, Levels]) -> Program:
     return program.with_nodes(tuple(nodes), program.tensors)
 
 
+def roundings(program: Program) -> list[Node]:
+    """Return the nodes that round."""
+    return [node for node in program.nodes if node.op == FAKE_QUANTIZE]
+
+
+def levels_of(node: Node) -> Levels:
+    """Return the levels to which a node rounds."""
+    scale, *whole = (of for name in FIELDS if isinstance(of := node.inputs[name], (int, float)))
+    return Levels(float(scale), *map(int, whole))
+
+
+def with_other_levels(program: Program, levels: Mapping[str, Levels]) -> Program:
+    """Return the program with other levels in the roundings that are named."""
+    nodes = [
+        replace(node, inputs=dict(node.inputs) | _given(levels[node.name])) if node.name in levels else node
+        for node in program.nodes
+    ]
+    return program.with_nodes(tuple(nodes), program.tensors)
+
+
+def _given(levels: Levels) -> dict[str, Argument]:
+    return dict(zip(FIELDS, astuple(levels), strict=True))
+
+
 def _rounding(program: Program, value: str, levels: Levels, name: str) -> Node:
-    given: dict[str, Argument] = {
-        "self": Ref(value), "scale": levels.scale, "zero_point": levels.zero_point,
-        "quant_min": levels.least, "quant_max": levels.largest,
-    }  # fmt: skip
-    return Node(name, FAKE_QUANTIZE, given, "", program.shape(value))
+    return Node(name, FAKE_QUANTIZE, {"self": Ref(value)} | _given(levels), "", program.shape(value))

@@ -4,6 +4,7 @@ import copy
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from wieldy.compress.factor import factor
 from wieldy.compress.storage import smallest_formats
@@ -18,6 +19,8 @@ from wieldy.runtime.measure import Subject, layer_times, measure
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.collect import Stats
+
+Form = tuple[GraphNetwork, dict[str, str]]  # and how its tensors are stored
 
 
 def factor_where_faster(
@@ -119,17 +122,11 @@ def level_blocks_where_faster(
 
     Cost: one measurement.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
-        (progress or Silent()).task("timing blocks of zeros", 1) as task,
-    ):
-        whole = dict(network.formats)
-        sides = [
-            Subject(save(network, Path(folder) / f"{name}.wieldy", formats=formats))
-            for name, formats in (("whole", whole), ("blocks", whole | dict(blocks)))
-        ]
-        timing = measure(*sides, threads=threads, batch=batch, tier=tier, ledger=ledger)
-        task.advance()
+    whole = dict(network.formats)
+    timing = _timed(
+        (network, whole), (network, whole | dict(blocks)), "timing blocks of zeros", progress,
+        threads=threads, batch=batch, tier=tier, ledger=ledger,
+    )  # fmt: skip
     return (blocks if timing.ratio.value < 1 else {}), timing
 
 
@@ -166,14 +163,23 @@ def grouped_where_faster(
     grouped = copy.deepcopy(network)
     for layer, count in blocks.items():
         as_grouped(grouped, layer, count)
+    timing = _timed(
+        (network, smallest_formats(network)), (grouped, smallest_formats(grouped)), "timing zeros and groups",
+        progress, threads=threads, batch=batch, tier=tier, ledger=ledger,
+    )  # fmt: skip
+    return (grouped if timing.ratio.value < 1 else network), timing
+
+
+def _timed(first: Form, second: Form, text: str, progress: Progress | None, **how: Any) -> Timing:
+    """Save two forms and time the second against the first."""
     with (
         tempfile.TemporaryDirectory(prefix="wieldy-") as folder,
-        (progress or Silent()).task("timing zeros and groups", 1) as task,
+        (progress or Silent()).task(text, 1) as task,
     ):
         sides = [
-            Subject(save(form, Path(folder) / f"{name}.wieldy", formats=smallest_formats(form)))
-            for name, form in (("zeros", network), ("groups", grouped))
+            Subject(save(network, Path(folder) / f"{name}.wieldy", formats=formats))
+            for name, (network, formats) in (("first", first), ("second", second))
         ]
-        timing = measure(*sides, threads=threads, batch=batch, tier=tier, ledger=ledger)
+        timing = measure(*sides, **how)
         task.advance()
-    return (grouped if timing.ratio.value < 1 else network), timing
+    return timing

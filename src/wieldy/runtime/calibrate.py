@@ -16,7 +16,8 @@ from wieldy.graph.cost_table import PER_COLUMN, features, fit_terms, work_of
 from wieldy.graph.ops import CONV, LINEAR
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
 from wieldy.kernels.native import variant_for
-from wieldy.runtime.calibrate_levels import Rows, time_in_levels
+from wieldy.runtime.calibrate_levels import time_in_levels
+from wieldy.runtime.cost_rows import SPARSE_TERMS, Rows, add_chains, add_layers
 from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.profile import layer_ms, region_times
 from wieldy.runtime.tier import current_tier
@@ -35,7 +36,6 @@ LAYERS = (  # output channels (0: depthwise), kernel, stride: wide ones, and the
 LINEARS = ((2048, 1000), (4096, 4096), (512, 512))
 DENSITIES = (0.03, 0.1, 0.25, 0.5, 1.0)
 ROUNDS = 3
-SPARSE_TERMS = 6
 
 
 def calibrate(threads: int) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _timed(threads: int) -> tuple[Rows, list[float]]:
             masked = masked_weights(arrays, block, density, draw)
             loads.append(time_zeros(program, masked, form, block, threads, rows))
     _linears(threads, draw, rows)
-    time_in_levels(program, DENSITIES, threads, SPARSE_TERMS, draw, rows)
+    time_in_levels(program, DENSITIES, threads, draw, rows)
     return rows, loads
 
 
@@ -111,11 +111,7 @@ def linears() -> Iterator[Program]:
 
 def time_dense(program: Program, arrays: Any, threads: int, rows: Rows) -> None:
     """Time every layer as OpenVINO runs it."""
-    times = layer_ms(program, arrays, threads)
-    for node in program.nodes:
-        if node.op in (CONV, LINEAR) and node.name in times:
-            work = work_of(program, node)
-            rows[f"dense/{work.kind}"].append((features("dense", work), times[node.name]))
+    add_layers(program, layer_ms(program, arrays, threads), "dense", rows)
 
 
 def masked_weights(arrays: Any, block: int, density: float, draw: Any) -> dict[str, Any]:
@@ -138,12 +134,7 @@ def time_zeros(program: Program, arrays: Any, form: str, block: int, threads: in
     """Time every chain of the region of all layers; returns the milliseconds of loading a megabyte."""
     zeros = Zeros(dict.fromkeys(arrays, block), variant_for(current_tier()), threads)
     chains, load_ms = region_times(program, arrays, zeros, cold=True)
-    for chain in chains:
-        total = np.zeros((2, SPARSE_TERMS))  # of convolutions, of depthwise ones
-        for node, kept in chain.layers:
-            work = work_of(program, node)
-            total[int(work.kind == "depthwise")] += features(form, work, kept)
-        rows[form].append((total.ravel(), chain.milliseconds))
+    add_chains(program, chains, form, rows)
     return load_ms
 
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from wieldy.formats import FORMATS
 from wieldy.formats.integer import IntegerFormat
 from wieldy.formats.level_blocks import INPUTS
-from wieldy.graph.cost_table import IN_BLOCKS, IN_LEVELS, features, work_of
+from wieldy.graph.cost_table import IN_BLOCKS, IN_LEVELS
 from wieldy.graph.fake_quantize import Levels, with_levels
 from wieldy.graph.ops import CONV
 from wieldy.graph.program import Program
 from wieldy.kernels.native import level_variant_for, variant_for
+from wieldy.runtime.cost_rows import Rows, add_chains, add_layers
 from wieldy.runtime.integers import SATURATING
 from wieldy.runtime.lower_zeros import Zeros
 from wieldy.runtime.profile import layer_ms, level_times
@@ -20,11 +21,10 @@ from wieldy.runtime.tier import current_tier
 
 SCALE = 2.0**-7  # of every weight and value: time does not depend on it
 READ = Levels(SCALE, 0)
-Rows = dict[str, list[tuple[NDArray[np.float64], float]]]
 
 
 def time_in_levels(
-    program: Program, densities: tuple[float, ...], threads: int, terms: int, draw: Any, rows: Rows
+    program: Program, densities: tuple[float, ...], threads: int, draw: Any, rows: Rows
 ) -> None:
     """Time every convolution of a chain in eight bits: dense, and with blocks of zeros.
 
@@ -32,7 +32,6 @@ def time_in_levels(
         program: a chain of convolutions.
         densities: shares of the blocks that stay.
         threads: of both.
-        terms: of the model for one kind of layer.
         draw: of the weights and zeros.
         rows: by form and kind, features and milliseconds; is added to.
     """
@@ -43,21 +42,13 @@ def time_in_levels(
     arrays = whole_weights(program, form, draw)
     integers = dict.fromkeys(arrays, form)
     times = layer_ms(levelled, arrays, threads, integers=integers)
-    for node in convs:
-        if node.name in times:
-            work = work_of(program, node)
-            rows[f"{IN_LEVELS}/{work.kind}"].append((features(IN_LEVELS, work), times[node.name]))
+    add_layers(levelled, times, IN_LEVELS, rows)
     zeros = Zeros(
         {}, variant_for(current_tier()), threads, frozenset(arrays), level_variant_for(current_tier())
     )
     for density in densities:
         masked = {name: in_blocks(array, density, draw) for name, array in arrays.items()}
-        for chain in level_times(levelled, masked, integers, zeros):
-            total = np.zeros((2, terms))  # of convolutions, of depthwise ones
-            for node, kept in chain.layers:
-                work = work_of(levelled, node)
-                total[int(work.kind == "depthwise")] += features(IN_BLOCKS, work, kept)
-            rows[IN_BLOCKS].append((total.ravel(), chain.milliseconds))
+        add_chains(levelled, level_times(levelled, masked, integers, zeros), IN_BLOCKS, rows)
 
 
 def whole_weights(program: Program, form: IntegerFormat, draw: Any) -> dict[str, NDArray[np.float32]]:

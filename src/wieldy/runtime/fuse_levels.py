@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.formats.integer import IntegerFormat
+from wieldy.graph.fake_quantize import levels_of
 from wieldy.graph.ops import CONV, FAKE_QUANTIZE
 from wieldy.graph.program import Node, Program, Stored
 from wieldy.kernels.check import LARGEST
@@ -85,10 +86,9 @@ def levels_by(node: Node) -> Levels:
     Raises:
         Unfit: they are more than a byte has.
     """
-    given = {name: node.inputs[name] for name in ("scale", "zero_point", "quant_min", "quant_max")}
-    scale, zero, least, largest = (of for of in given.values() if isinstance(of, (int, float)))
-    moved = 128 if least < 0 else 0
-    found = Levels(float(scale), int(zero) + moved, int(least) + moved, int(largest) + moved)
+    given = levels_of(node)
+    moved = 128 if given.least < 0 else 0
+    found = Levels(given.scale, given.zero_point + moved, given.least + moved, given.largest + moved)
     if not 0 <= found.least <= found.zero <= found.largest <= TOP:
         raise Unfit(node, "its levels do not fit a byte")
     return found

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from wieldy.core import lock
+from wieldy.graph.fake_quantize import Levels, levels_of, roundings
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import FAKE_QUANTIZE
-from wieldy.graph.program import Node
 from wieldy.graph.tensors import tensors
 from wieldy.stats.modes import evaluating
 
@@ -28,27 +27,22 @@ def saturated_shares(
 
     Cost: one forward pass.
     """
-    roundings = {next(node.refs()): node for node in network.program.nodes if node.op == FAKE_QUANTIZE}
+    known = {next(node.refs()): levels_of(node) for node in roundings(network.program)}
     inputs = list(network.program.inputs)
-    outside, total = dict.fromkeys(roundings, 0), dict.fromkeys(roundings, 0)
+    outside, total = dict.fromkeys(known, 0), dict.fromkeys(known, 0)
     with lock.working(), evaluating(network):
-        seen = network.watch([name for name in roundings if name not in inputs])
+        seen = network.watch([name for name in known if name not in inputs])
         for batch in batches:
             given = tensors(batch)
             network(*given)
             values = dict(zip(inputs, given, strict=True)) | dict(seen)
-            for name, node in roundings.items():
-                outside[name] += _outside(values[name], node)
+            for name, levels in known.items():
+                outside[name] += _outside(values[name], levels)
                 total[name] += values[name].numel()
         network.watch(())
-    return {name: outside[name] / max(1, total[name]) for name in roundings}
+    return {name: outside[name] / max(1, total[name]) for name in known}
 
 
-def _outside(value: torch.Tensor, node: Node) -> int:
-    scale, zero, least, largest = (
-        float(number)
-        for number in (node.inputs[name] for name in ("scale", "zero_point", "quant_min", "quant_max"))
-        if isinstance(number, (int, float))
-    )
-    level = torch.round(value.double() / scale) + zero
-    return int(((level < least) | (level > largest)).sum())
+def _outside(value: torch.Tensor, levels: Levels) -> int:
+    level = torch.round(value.double() / levels.scale) + levels.zero_point
+    return int(((level < levels.least) | (level > levels.largest)).sum())

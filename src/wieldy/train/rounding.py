@@ -11,7 +11,7 @@ moments, by the rule by which they were chosen first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,17 +22,22 @@ from torch import Tensor, nn
 from wieldy.core.errors import ConfigError
 from wieldy.formats import FORMATS
 from wieldy.formats.integer import IntegerFormat
-from wieldy.graph.fake_quantize import Levels, rounded_values
+from wieldy.graph.fake_quantize import (
+    Levels,
+    levels_of,
+    rounded_values,
+    roundings,
+    with_other_levels,
+)  # fmt: skip
 from wieldy.graph.network import GraphNetwork, need_traced
-from wieldy.graph.ops import FAKE_QUANTIZE, WEIGHTED
-from wieldy.graph.program import Node, Program
+from wieldy.graph.ops import WEIGHTED
+from wieldy.graph.program import Program
 from wieldy.methods.contract import Hook, Step
 from wieldy.methods.quantize.integer import IntegerConfig, chosen_levels, rounded_weight
 from wieldy.stats.ranges import ValueRange, collect_ranges
 
 MOMENTS = 3  # at which ranges are chosen anew; the last is when they freeze
 CHANNELS = 1  # the axis of a value's means, which are not used here
-FIELDS = ("scale", "zero_point", "quant_min", "quant_max")
 Inputs = tuple[NDArray[np.generic], ...]
 
 
@@ -104,8 +109,8 @@ class Rounding(Hook):
         """Return the ranges; the weights that learn are the network's."""
         assert self._network is not None
         return {
-            node.name: torch.tensor([_number(node, name) for name in FIELDS], dtype=torch.float64)
-            for node in _roundings(self._network.program)
+            node.name: torch.tensor(astuple(levels_of(node)), dtype=torch.float64)
+            for node in roundings(self._network.program)
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -131,7 +136,7 @@ class Rounding(Hook):
         own = GraphNetwork.from_arrays(program, network.arrays(), network.formats)  # with no watchers
         with torch.no_grad():
             self._round(own)
-        values = {node.name: next(node.refs()) for node in _roundings(program)}
+        values = {node.name: next(node.refs()) for node in roundings(program)}
         known = collect_ranges(own, self.examples, dict.fromkeys(values.values(), CHANNELS))
         network.replace_program(with_other_levels(program, self._levels(program, values, known)), {})
 
@@ -147,25 +152,3 @@ class Rounding(Hook):
                 is_input = values[name] in program.inputs
                 found[name] = chosen_levels(ranges, self.config, is_input=is_input)
         return found
-
-
-def with_other_levels(program: Program, levels: Mapping[str, Levels]) -> Program:
-    """Return the program with other levels in the roundings that are named."""
-    nodes = []
-    for node in program.nodes:
-        if node.name in levels:
-            of = levels[node.name]
-            given = dict(zip(FIELDS, (of.scale, of.zero_point, of.least, of.largest), strict=True))
-            node = replace(node, inputs=dict(node.inputs) | given)
-        nodes.append(node)
-    return program.with_nodes(tuple(nodes), program.tensors)
-
-
-def _roundings(program: Program) -> list[Node]:
-    return [node for node in program.nodes if node.op == FAKE_QUANTIZE]
-
-
-def _number(node: Node, name: str) -> float:
-    value = node.inputs[name]
-    assert isinstance(value, (int, float))
-    return float(value)
