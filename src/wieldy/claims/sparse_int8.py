@@ -30,7 +30,7 @@ from wieldy.kernels.native import IN_PAIRS, level_variants
 from wieldy.kernels.region.ops import LevelConv
 from wieldy.kernels.sparse_conv.check import extent_of
 from wieldy.kernels.sparse_int8 import call
-from wieldy.kernels.sparse_int8.reference import sparse_int8, sums
+from wieldy.kernels.sparse_int8.reference import finished, sums
 from wieldy.methods.prune.zeros import ZerosConfig, apply
 from wieldy.methods.quantize.integer import IntegerConfig, rounded_weight
 from wieldy.package.save import save
@@ -90,11 +90,12 @@ def equality(variant: str, shapes: int, kernel: Kernel = compiled) -> list[Claim
     """A variant against whole numbers, and how many of those sums end half-way between two levels."""
     apart = ties = outputs = 0
     for case in cases(variant, shapes):
-        wanted = sparse_int8(case.x, case.op, case.residual)
+        whole = sums(case.x, case.op)
+        wanted = finished(whole, case.op, case.residual)
         found = kernel(case.x, case.op, case.residual, variant)
         apart += int((np.asarray(found).view(np.uint8) != wanted.view(np.uint8)).sum())
         outputs += wanted.size
-        ties += half_way(case)
+        ties += half_way(case, whole)
     what = f"{variant}: bytes of {outputs:,} outputs that differ from whole numbers, {shapes} random shapes"
     return [
         claim(what, apart, "<=", 0),
@@ -102,11 +103,11 @@ def equality(variant: str, shapes: int, kernel: Kernel = compiled) -> list[Claim
     ]
 
 
-def half_way(case: LevelCase) -> int:
-    """Return how many sums, scaled, are a whole number and a half: there roundings differ."""
+def half_way(case: LevelCase, whole: NDArray[np.int64]) -> int:
+    """Return how many of a case's sums, scaled, are a whole number and a half: there roundings differ."""
     if case.residual is not None or case.op.numbers:
         return 0
-    scaled = sums(case.x, case.op).astype(np.float32) * case.op.scale[:, None, None]
+    scaled = whole.astype(np.float32) * case.op.scale[:, None, None]
     inside = (scaled > case.op.low) & (scaled < case.op.high)
     return int((inside & (np.abs(scaled - np.floor(scaled)) == 0.5)).sum())
 

@@ -65,7 +65,14 @@ def sparse_int8(
         >>> sparse_int8(np.uint8([[[[1, 3, 200]]]]), op).tolist()
         [[[[0, 2, 255]]]]
     """
-    y = sums(x, op).astype(np.float32) * op.scale[:, None, None]
+    return finished(sums(x, op), op, residual)
+
+
+def finished(
+    whole: NDArray[np.int64], op: LevelConv, residual: NDArray[np.uint8] | NDArray[np.float32] | None = None
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Return the levels, or the numbers, that sums become."""
+    y = whole.astype(np.float32) * op.scale[:, None, None]
     if residual is not None:
         numbers = residual if op.residual_numbers else residual.astype(np.int32) - op.residual_zero
         y = y + numbers.astype(np.float32) * np.float32(op.residual_scale)
