@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from wieldy.claims.sparse_int8 import SEVEN_BITS, LevelCase, case_of, scales_of, weight_of
-from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Pooling
+from wieldy.kernels.region.ops import Concat, GlobalMean, LevelConv, Levels, Pooling
 from wieldy.kernels.sparse_conv.check import extent_of
 from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8
 from wieldy.runtime.fuse_levels import FusedLevels
@@ -54,6 +54,9 @@ def chained(fused: FusedLevels, *x: np.ndarray) -> dict[str, np.ndarray]:
     """Return every value of a region by the references, one operation after the other; `x`: what it reads."""
     values = {name: levels_of(of, fused.levels[name]) for name, of in zip(fused.reads, x, strict=True)}
     for op in fused.ops:
+        if isinstance(op, Concat):
+            values[op.target] = np.concatenate([values[name] for name in op.sources], axis=1)
+            continue
         of = values[op.source]
         if isinstance(op, LevelConv):
             values[op.target] = sparse_int8(of, op, values[op.residual] if op.residual else None)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from kernel_cases import Array, conv_of
 
-from wieldy.kernels.region.ops import Conv, GlobalMean, Op, Pooling, Size
+from wieldy.kernels.region.ops import Concat, Conv, GlobalMean, Op, Pooling, Size
 from wieldy.kernels.region.plan import sizes_of
 from wieldy.kernels.sparse_conv.reference import sparse_conv
 
@@ -35,6 +35,9 @@ def computed(inputs: dict[str, Array], ops: list[Op]) -> dict[str, Array]:
     """Return every value, one operation after the other, by the references."""
     values = dict(inputs)
     for op in ops:
+        if isinstance(op, Concat):
+            values[op.target] = np.concatenate([values[name] for name in op.sources], axis=1)
+            continue
         x = values[op.source]
         if isinstance(op, Conv):
             residual = None if op.residual is None else values[op.residual]
@@ -85,7 +88,7 @@ def regions(draw: st.DrawFn):  # type: ignore[no-untyped-def]
         op = _random_op(rng, pick, sizes, exact, source, target)
         ops.append(op)
         sizes = sizes_of(sizes, [op])
-        if isinstance(op, Conv) or (isinstance(op, Pooling) and not op.average):
+        if isinstance(op, (Conv, Concat)) or (isinstance(op, Pooling) and not op.average):
             exact.append(target)
     names = [op.target for op in ops]
     outputs = [name for name in names[:-1] if rng.random() < 0.2] + names[-1:]
@@ -94,9 +97,12 @@ def regions(draw: st.DrawFn):  # type: ignore[no-untyped-def]
 
 def _random_op(rng, pick, sizes, exact, source, target) -> Op:  # type: ignore[no-untyped-def]
     size = sizes[source]
-    kind = pick("conv", "conv", "conv", "point", "point", "pool", "mean")
+    kind = pick("conv", "conv", "conv", "point", "point", "pool", "mean", "concat")
     if kind == "mean":
         return GlobalMean(source, target)
+    if kind == "concat":
+        fitting = [n for n in exact if (sizes[n].height, sizes[n].width) == (size.height, size.width)]
+        return Concat(tuple(pick(*fitting) for _ in range(pick(1, 2, 3))), target)
     if kind == "pool":
         padding = (pick(0, 1), pick(0, 1))
         stride = (pick(1, 2), pick(1, 2))

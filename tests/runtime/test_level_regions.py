@@ -1,5 +1,6 @@
 """Networks in eight bits whose zeros are left out: whole regions, bit for bit and beside torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from wieldy.graph.ops import FAKE_QUANTIZE
 from wieldy.kernels.native import level_variants
 from wieldy.kernels.region.ops import LevelConv
 from wieldy.methods.quantize.integer import IntegerConfig
+from wieldy.runtime import lower_levels
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.lower import lower
@@ -54,16 +56,41 @@ def mobile_net() -> nn.Module:
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[residual_net, mobile_net])
+class Joining(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.left = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 12, 3, 1, 1)
+        self.right, self.after = nn.Conv2d(8, 7, 1), nn.Conv2d(27, 20, 3, 2, 1)
+        self.last = nn.Linear(20, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.cat([torch.relu(self.left(x)), x, torch.relu(self.right(x))], dim=1)
+        return self.last(torch.relu(self.after(x)).mean((2, 3), keepdim=True).flatten(1))
+
+
+def pooling_net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(192, 50), nn.ReLU(), nn.Dropout(), nn.Linear(50, 33), nn.ReLU6(),
+        nn.Linear(33, 10),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=[residual_net, mobile_net, Joining])
 def small(request: pytest.FixtureRequest) -> tuple[GraphNetwork, np.ndarray]:
     """A network in seven bits, half of whose blocks of four inputs are zero, and pictures."""
+    return in_seven_bits(request.param)
+
+
+def in_seven_bits(make: Callable[[], nn.Module]) -> tuple[GraphNetwork, np.ndarray]:
     torch.manual_seed(0)
-    net = request.param().eval()
+    net = make().eval()
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, nn.Conv2d) and module.groups == 1:
-                rows, inputs = module.weight.shape[:2]
-                kept = torch.rand(rows, -(-inputs // 4), *module.kernel_size) < 0.5
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
+                rows, inputs, *kernel = module.weight.shape
+                kept = torch.rand(rows, -(-inputs // 4), *kernel) < 0.5
                 module.weight *= kept.repeat_interleave(4, dim=1)[:, :inputs]
     x = torch.randn(96, 3, 32, 32)
     config = IntegerConfig(ranges="minmax", weight_bits=7)
@@ -142,6 +169,33 @@ def test_a_package_of_blocks_opens_and_answers_as_its_network_does(
         wanted = network(torch.from_numpy(x[:7])).numpy()
     found = wieldy.open(path)(x[:7])
     assert np.abs(found - wanted).max() <= 0.03 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("batch", [1, 5, 40])
+def test_linear_layers_by_their_blocks_answer_as_torch_does(batch: int, monkeypatch: pytest.MonkeyPatch):
+    network, x = in_seven_bits(pooling_net)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(x[:batch])).numpy()
+    dense_linears = outputs_of(network, x[:batch], in_regions(network, "portable"))
+    monkeypatch.setattr(lower_levels, "LEAST_WEIGHTS", 0)
+    weights = weights_of(network)
+    found = level_regions(network.program, weights, weights.formats, batch)
+    layers = [[op.layer for op in fused.ops if isinstance(op, LevelConv)] for fused in found.values()]
+    assert [len(of) for of in layers] == [2, 3]
+    for variant in level_variants():
+        outputs = outputs_of(network, x[:batch], in_regions(network, variant))
+        assert np.abs(outputs - wanted).max() <= 0.03 * np.abs(wanted).max()
+        np.testing.assert_allclose(outputs, dense_linears, rtol=0, atol=0.02 * np.abs(wanted).max())
+
+
+def test_a_linear_layer_after_a_region_still_multiplies_whole_numbers():
+    network, _ = in_seven_bits(pooling_net)
+    weights = weights_of(network)
+    model = lower(network.program, weights.arrays, 2, in_regions(network, "portable"), weights.formats)
+    compiled = compile_model(model, threads=2, precision="f32").get_runtime_model()
+    run = [{key: of.astype(str) for key, of in node.get_rt_info().items()} for node in compiled.get_ops()]
+    linears = [of["runtimePrecision"] for of in run if of["layerType"] == "FullyConnected"]
+    assert linears == ["u8", "u8", "u8"]
 
 
 def test_a_product_that_others_read_too_stays_outside_and_the_answers_are_the_same():

@@ -73,6 +73,8 @@ def train(what: str, folder: Path) -> nn.Module:
         network = net(unused=True)
     if what == "killed":
         hooks = [Ends(signal.SIGKILL)]
+    if what == "terminated":
+        hooks = [Ends(signal.SIGTERM)]
     if what == "differing" and Ranks().rank == 1:
         data = Data(data.train.take(np.arange(499)[::-1].copy()), data.validate, data.test)
     if what == "kept":

@@ -78,6 +78,14 @@ def test_a_process_that_is_killed_ends_all_with_a_word(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.pt"))
 
 
+def test_a_process_that_torchrun_ends_leaves_a_word_too(tmp_path: Path) -> None:
+    code, error = torchrun(tmp_path, "terminated")
+    assert code != 0
+    assert (
+        "RankError: rank 1: another process of this training is gone (torchrun ended this one too)" in error
+    )
+
+
 def test_processes_that_are_handed_other_batches_are_refused(tmp_path: Path) -> None:
     code, error = torchrun(tmp_path, "differing")
     assert code != 0

@@ -34,18 +34,15 @@ from wieldy.flow.state import (
 )
 from wieldy.flow.together import begun, training_threads
 from wieldy.flow.training import settled_in_levels
-from wieldy.formats.level_blocks import INPUTS
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.tensors import all_of, tensors
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import MethodConfig
-from wieldy.methods.prune.lobs import LobsConfig
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.prune.taylor import TaylorConfig
-from wieldy.methods.prune.zeros import ZerosConfig
 from wieldy.methods.quantize.integer import IntegerConfig
-from wieldy.methods.registry import METHODS, may_leave_zeros, settings_of
+from wieldy.methods.registry import METHODS, leaves_level_blocks, may_leave_zeros, settings_of
 from wieldy.package.manifest import Provenance
 from wieldy.package.save import pack, save
 from wieldy.plan.budget import Budget
@@ -232,12 +229,12 @@ def check_settings(run: Run) -> None:
         )
     check_stages(run.stages)
     for config in [stage.method for stage in run.stages] or [run.method]:
-        in_blocks = isinstance(config, ZerosConfig | LobsConfig) and config.inputs == INPUTS
-        if run.quantize and may_leave_zeros(config) and not in_blocks:
+        if run.quantize and may_leave_zeros(config) and not leaves_level_blocks(config):
             raise ConfigError(
                 f"quantize: {METHODS[type(config)].name} may leave zeros that stand alone, which are "
                 "multiplied in float32, not in eight bits. Leave out quantize, take zeros or lobs with "
-                "inputs: 4, or a method that removes channels: magnitude, taylor."
+                "inputs: 4, pivot with template: block_1x4, or a method that removes channels: magnitude, "
+                "taylor."
             )
 
 

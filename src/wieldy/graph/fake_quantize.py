@@ -10,11 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 
 from wieldy.graph.fold import renamed
-from wieldy.graph.ops import FAKE_QUANTIZE, VIEWS
+from wieldy.graph.ops import CAT, FAKE_QUANTIZE, VIEWS
 from wieldy.graph.program import Argument, Node, Program, Ref
 
 FIELDS = ("scale", "zero_point", "quant_min", "quant_max")  # of a rounding, in the order of `Levels`
-CAT = "aten.cat.default"
 HANDS_ON = VIEWS | {
     CAT, "aten.max_pool2d.default", "aten.max_pool1d.default", "aten.reshape.default", "aten.dropout.default",
     "aten.feature_dropout.default", "aten.upsample_nearest2d.vec", "aten.upsample_nearest1d.vec",
@@ -77,6 +76,23 @@ def with_levels(program: Program, levels: Mapping[str, Levels]) -> Program:
 def roundings(program: Program) -> list[Node]:
     """Return the nodes that round."""
     return [node for node in program.nodes if node.op == FAKE_QUANTIZE]
+
+
+def rounding_behind(nodes: Mapping[str, Node], value: str) -> Node | None:
+    """Return the rounding whose levels a value holds: the one that made it, or that of what it was made of.
+
+    Args:
+        nodes: of a program, by name.
+        value: a name.
+    """
+    node = nodes.get(value)
+    if node is None or node.op == FAKE_QUANTIZE:
+        return node
+    if node.op not in HANDS_ON:
+        return None
+    found = [rounding_behind(nodes, name) for name in node.refs()]
+    known = {levels_of(of) if of else None for of in found}
+    return found[0] if len(known) == 1 else None
 
 
 def levels_of(node: Node) -> Levels:

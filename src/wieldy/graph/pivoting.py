@@ -20,6 +20,7 @@ from wieldy.core.optional import need
 
 Scores = NDArray[np.float64]  # (rows, columns), not negative
 Sets = NDArray[np.intp]  # for each row, or column, the number of its set
+Sides = tuple[Sets, Sets]  # of rows, and of inputs
 Search = Literal["greedy", "assignment"]
 RISE = 1e-12  # relative; less is rounding
 
@@ -191,6 +192,44 @@ def best_patterns(scores: Scores, sets: Sets, kept: int) -> NDArray[np.bool_]:
     found = np.zeros(sums.size, bool)
     found[np.argsort(-sums, axis=None, kind="stable")[:kept]] = True
     return found.reshape(sums.shape)
+
+
+def seen_from(squares: Scores, sets: Sides, side: int) -> Scores:
+    """Return (channels of one side, sets of the other side and places of the kernel): sums over those sets.
+
+    Args:
+        squares: (rows, inputs, kernel).
+        sets: of the rows, and of the inputs.
+        side: which one.
+
+    Example:
+        >>> squares = np.arange(8.0).reshape(2, 4, 1)
+        >>> sets = neighbours(2, 1), neighbours(4, 2)
+        >>> seen_from(squares, sets, 0).tolist()
+        [[1.0, 5.0], [9.0, 13.0]]
+        >>> seen_from(squares, sets, 1).tolist()
+        [[0.0, 4.0], [1.0, 5.0], [2.0, 6.0], [3.0, 7.0]]
+    """
+    turned = squares if side == 0 else squares.transpose(1, 0, 2)  # (channels, others, kernel)
+    others = sets[1 - side]
+    if len(others) == int(others.max()) + 1:  # each by itself
+        return turned.reshape(len(turned), -1)
+    sums = set_sums(turned.transpose(1, 0, 2).reshape(len(others), -1), others)
+    by_set = sums.reshape(len(sums), len(turned), -1)
+    return np.asarray(by_set.transpose(1, 0, 2).reshape(len(turned), -1))
+
+
+def blocks_in(squares: Scores, sets: Sides) -> int:
+    """Return how many blocks a layer has at all places of its kernel."""
+    return int(np.prod([squares.shape[2], *(of.max() + 1 for of in sets)]))
+
+
+def mask_of(squares: Scores, sets: Sides, kept: int) -> NDArray[np.bool_]:
+    """Return (rows, inputs, kernel): the `kept` blocks with the largest sums."""
+    rows, inputs = sets
+    pattern = best_patterns(seen_from(squares, sets, 0), rows, kept)
+    blocks = pattern.reshape(len(pattern), -1, squares.shape[2])
+    return np.asarray(blocks[rows][:, inputs])
 
 
 def kept_by_sets(scores: Sequence[Scores], sets: Sets, kept: Sequence[int]) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wieldy.core.errors import ConfigError
+from wieldy.formats.level_blocks import INPUTS
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.factor import svd
 from wieldy.methods.prune import (
@@ -74,6 +75,18 @@ def may_leave_zeros(config: MethodConfig) -> bool:
     return METHODS[type(config)].shape != "score" and not isinstance(
         config, svd.SvdConfig | integer.IntegerConfig
     )
+
+
+def leaves_level_blocks(config: MethodConfig) -> bool:
+    """Return whether the zeros of a method are whole blocks that eight bits leave out.
+
+    Example:
+        >>> leaves_level_blocks(zeros.ZerosConfig()), leaves_level_blocks(zeros.ZerosConfig(inputs=4))
+        (False, True)
+    """
+    if isinstance(config, pivot.PivotConfig):
+        return config.template in ("block_1x4", "block_4x4")
+    return isinstance(config, zeros.ZerosConfig | lobs.LobsConfig) and config.inputs == INPUTS
 
 
 def by_name(name: str) -> type[MethodConfig]:

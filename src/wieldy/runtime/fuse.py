@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from wieldy.formats.sparse import block_rows
 from wieldy.graph.fold import affine
-from wieldy.graph.ops import CONV
+from wieldy.graph.ops import CAT, CONV
 from wieldy.graph.program import Node, Program, Ref, Stored
-from wieldy.kernels.region.ops import Conv, GlobalMean, Op, Pooling, Size
+from wieldy.kernels.region.ops import Concat, Conv, GlobalMean, Op, Pooling, Size, read_by
 from wieldy.runtime.regions import Region
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -23,6 +23,7 @@ CLAMPS: dict[str, Callable[[Node], tuple[float, float]]] = {
 NORM, ADD = "aten.batch_norm.default", "aten.add.Tensor"
 MAX_POOL, AVG_POOL = "aten.max_pool2d.default", "aten.avg_pool2d.default"
 MEAN, ADAPTIVE = "aten.mean.dim", "aten.adaptive_avg_pool2d.default"
+FLAT = 2  # axes of what linear layers read: examples and features
 DROPOUT = ("aten.dropout.default", "aten.feature_dropout.default")
 SPREADS = {  # what must be given for each axis
     CONV: ("stride", "padding", "dilation"),
@@ -59,6 +60,8 @@ def can_run(node: Node, program: Program) -> bool:
     if node.op == ADD:
         refs = list(node.refs())
         return len(refs) == 2 and node.inputs["alpha"] == 1 and reads[0] == reads[1] == node.shape
+    if node.op == CAT:
+        return node.inputs["dim"] in (1, -3)
     if node.op == MEAN:
         return set(_ints(node, "dim")) in ({2, 3}, {-1, -2}) and node.inputs["keepdim"] is True
     if node.op == ADAPTIVE:
@@ -99,9 +102,10 @@ def fuse_region(program: Program, region: Region, weights: Weights) -> Fused:
     return Fused(inputs, tuple(_fuse(ops, set(outputs))), outputs)
 
 
-def size_of(program: Program, name: str) -> Size:
-    """Return the size of a value, without its batch."""
-    return Size(*(int(size or 0) for size in program.shape(name)[1:]))
+def size_of(program: Program, name: str, batch: int = 1) -> Size:
+    """Return the size of a value without its batch; flat ones lie side by side as one row of pixels."""
+    shape = tuple(int(size or 0) for size in program.shape(name)[1:])
+    return Size(shape[0], 1, batch) if len(shape) == FLAT - 1 else Size(*shape)
 
 
 def _operation(node: Node, program: Program, weights: Weights, alias: Mapping[str, str]) -> Op:
@@ -110,6 +114,8 @@ def _operation(node: Node, program: Program, weights: Weights, alias: Mapping[st
     size = size_of(program, node.name)
     if node.op == CONV:
         return _conv(node, refs[0], size, weights)
+    if node.op == CAT:
+        return Concat(tuple(refs), node.name)
     if node.op in (MEAN, ADAPTIVE):
         return GlobalMean(refs[0], node.name)
     if node.op in (MAX_POOL, AVG_POOL):
@@ -191,9 +197,8 @@ def _fuse(ops: list[Op], kept: set[str]) -> list[Op]:
     """Merge identities into the convolution whose result they alone read."""
     readers: dict[str, int] = {}
     for op in ops:
-        for name in (op.source, op.residual if isinstance(op, Conv) else None):
-            if name:
-                readers[name] = readers.get(name, 0) + 1
+        for name in read_by(op):
+            readers[name] = readers.get(name, 0) + 1
     found: list[Op] = []
     for op in ops:
         merged = None

@@ -2,7 +2,8 @@
 
 A convolution, the sum it goes into, its clamp and the rounding of the result become one product of levels,
 with every scale in it. What is not rounded leaves as numbers. Where the nodes do not come in such an order,
-`Unfit` names the first that has to stay outside.
+`Unfit` names the first that has to stay outside. A linear layer is a convolution by one of a row of pixels,
+each an example.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", CVPR 2018, sections 2.3 and 2.4.
@@ -16,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wieldy.formats.integer import IntegerFormat
-from wieldy.graph.fake_quantize import levels_of
-from wieldy.graph.ops import CONV, FAKE_QUANTIZE
+from wieldy.graph.fake_quantize import levels_of, rounding_behind
+from wieldy.graph.ops import CAT, CONV, FAKE_QUANTIZE, LINEAR
 from wieldy.graph.program import Node, Program, Stored
 from wieldy.kernels.check import LARGEST
 from wieldy.kernels.region.level_steps import BYTES
-from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Size
+from wieldy.kernels.region.ops import Concat, GlobalMean, LevelConv, Levels, Op, Size
 from wieldy.kernels.sparse_int8.check import TOP, fits_pairs
 from wieldy.runtime.fuse import (
     ADAPTIVE,
@@ -94,13 +95,16 @@ def levels_by(node: Node) -> Levels:
     return found
 
 
-def fuse_levels(program: Program, region: Region, weights: LevelWeights) -> FusedLevels:
+def fuse_levels(program: Program, region: Region, weights: LevelWeights, batch: int = 1) -> FusedLevels:
     """Return the operations of a region.
+
+    Args:
+        batch: examples that linear layers compute together.
 
     Raises:
         Unfit: a node has to stay outside; names the first.
     """
-    fuser = _Fuser(program, region, weights)
+    fuser = _Fuser(program, region, weights, batch)
     for node in region.nodes:
         fuser.take(node)
     return fuser.fused()
@@ -109,8 +113,8 @@ def fuse_levels(program: Program, region: Region, weights: LevelWeights) -> Fuse
 class _Fuser:
     """What is known of the values of a region while its nodes are taken one after the other."""
 
-    def __init__(self, program: Program, region: Region, weights: LevelWeights) -> None:
-        self.program, self.region, self.weights = program, region, weights
+    def __init__(self, program: Program, region: Region, weights: LevelWeights, batch: int) -> None:
+        self.program, self.region, self.weights, self.batch = program, region, weights, batch
         self.own = {node.name for node in region.nodes}
         self.handed = region.outputs(program)
         self.readers: dict[str, int] = dict.fromkeys(self.handed, 1)  # outside, and by nodes of the region
@@ -129,7 +133,7 @@ class _Fuser:
         source = self._name(next(node.refs()))
         if node.op == FAKE_QUANTIZE:
             self._rounding(node, source)
-        elif node.op == CONV:
+        elif node.op in (CONV, LINEAR):
             self.pending[node.name] = self._conv(node, self._level(node, source))
         elif node.op == ADD:
             self.pending[node.name] = self._sum(node)
@@ -138,6 +142,8 @@ class _Fuser:
         elif node.op in DROPOUT:
             self.alias[node.name] = source
             self.readers[source] += self.readers[node.name] - 1
+        elif node.op == CAT:
+            self._concat(node)
         elif node.op == MAX_POOL:
             self.levels[node.name] = self.levels[self._level(node, source)]
             self.ops.append(pooling_of(node, source, self.program))
@@ -151,19 +157,20 @@ class _Fuser:
         outputs = tuple(self._name(name) for name in self.handed)
         for name in list(self.pending):
             self._as_numbers(name)
-        sizes = {name: size_of(self.program, of) for name, of in self.reads.items()}
+        sizes = {name: size_of(self.program, of, self.batch) for name, of in self.reads.items()}
         return FusedLevels(self.reads, sizes, self.levels, tuple(self.ops), outputs)
 
     def _name(self, name: str) -> str:
         return self.alias.get(name, name)
 
     def _level(self, node: Node, name: str) -> str:
-        """Return a value that is kept as levels; one from outside is read before its rounding."""
+        """Return a value that is kept as levels; a rounding outside is read before it rounds."""
         if name not in self.levels:
-            made = self.made.get(name)
-            if name in self.own or made is None or made.op != FAKE_QUANTIZE:
+            rounding = None if name in self.own else rounding_behind(self.made, name)
+            if rounding is None:
                 raise Unfit(node, f"{name} is not rounded")
-            self.reads[name], self.levels[name] = next(made.refs()), levels_by(made)
+            self.reads[name] = next(rounding.refs()) if rounding.name == name else name
+            self.levels[name] = levels_by(rounding)
         return name
 
     def _alone(self, node: Node, name: str) -> LevelConv:
@@ -200,6 +207,16 @@ class _Fuser:
         known = self.levels[residual]
         return replace(of, residual=residual, residual_scale=known.scale, residual_zero=known.zero)
 
+    def _concat(self, node: Node) -> None:
+        names = tuple(self._level(node, self._name(name)) for name in node.refs())
+        known = self.levels[names[-1]]
+        if any(self.levels[name] != known for name in names):
+            raise Unfit(node, "what it joins has other levels")
+        if any(size_of(self.program, name).channels % BYTES for name in names[:-1]):
+            raise Unfit(node, "what it joins would share words of four channels")
+        self.levels[node.name] = known
+        self.ops.append(Concat(names, node.name))
+
     def _averaging(self, node: Node, source: str) -> None:
         if source in self.pending:
             self._as_numbers(source)
@@ -223,12 +240,13 @@ class _Fuser:
         )  # fmt: skip
 
     def _conv(self, node: Node, source: str) -> LevelConv:
-        """Return a convolution whose result is numbers; the source's zero point goes into the bias."""
+        """Return a layer whose result is numbers; the source's zero point goes into the bias."""
         name, bias = node.weight, node.inputs["bias"]
         if name not in self.weights.formats:
             raise Unfit(node, "its weight is not stored as whole numbers")
         form, array = self.weights.formats[name], self.weights.arrays[name]
-        weight, known = form.levels(array), self.levels[source]
+        known, levels = self.levels[source], form.levels(array)
+        weight = levels.reshape(*levels.shape[:2], *(levels.shape[2:] or (1, 1)))
         scale = form.scales(array).astype(np.float64) * np.float64(np.float32(known.scale))
         numbers = self.weights.arrays[bias.name] if isinstance(bias, Stored) else np.zeros(len(weight))
         whole = np.rint(numbers / scale) - known.zero * weight.astype(np.int64).sum(axis=(1, 2, 3))
@@ -239,9 +257,11 @@ class _Fuser:
             raise Unfit(node, "its sums do not fit 32 bits")
         found = LevelConv(
             source, node.name, weight, whole.astype(np.int32), scale, shares_patterns(weight, node.groups),
-            spread_of(node, "stride"), spread_of(node, "padding"), spread_of(node, "dilation"), node.groups,
             pad=known.zero, low=-np.inf, high=np.inf, numbers=True, layer=node.name,
         )  # fmt: skip
+        if node.op == CONV:
+            stride, padding, dilation = (spread_of(node, name) for name in ("stride", "padding", "dilation"))
+            found = replace(found, stride=stride, padding=padding, dilation=dilation, groups=node.groups)
         if self.weights.in_pairs and not fits_pairs(found):
             raise Unfit(node, "pairs of its products do not fit 16 bits")
         return found

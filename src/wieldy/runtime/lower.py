@@ -17,7 +17,7 @@ from wieldy.kernels.native import IN_PAIRS
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.layouts import channels_last
-from wieldy.runtime.lower_levels import level_regions, lower_levels
+from wieldy.runtime.lower_levels import level_regions, lower_levels, repeated_roundings
 from wieldy.runtime.lower_zeros import (
     Zeros,
     clamps_of_linears,
@@ -57,7 +57,7 @@ def lower(
         parameters.append(ops.parameter(shape, np.dtype(spec.dtype), name=name))
         values[name] = parameters[-1].output(0)
     whole = LevelWeights(arrays, integers, in_pairs=bool(zeros and zeros.level_variant in IN_PAIRS))
-    fused = level_regions(program, whole, zeros.levels) if zeros and zeros.levels else {}
+    fused = level_regions(program, whole, zeros.levels, batch) if zeros and zeros.levels else {}
     regions = list(fused) or (sparse_regions(program, zeros) if zeros else [])
     inside = {node.name for region in regions for node in region.nodes}
     clamps = clamps_of_linears(program, zeros) if zeros else {}
@@ -66,11 +66,12 @@ def lower(
             assert zeros is not None
             _check_shapes(unit.nodes, values, arrays, ops, batch)
             last = channels_last(program, unit, inside)
-            values |= (
-                lower_levels(unit, fused[unit], program, values, batch, zeros, last)
-                if unit in fused
-                else lower_region(unit, program, values, arrays, batch, zeros, last)
-            )
+            if unit not in fused:
+                values |= lower_region(unit, program, values, arrays, batch, zeros, last)
+                continue
+            values |= lower_levels(unit, fused[unit], program, values, batch, zeros, last)
+            for again in repeated_roundings(program, unit, fused[unit], inside):
+                values[next(again.refs())] = _lower_node(again, values, arrays, ops, batch)
             continue
         if zeros and is_sparse_linear(unit, zeros):
             clamp = clamps.get(unit.name)

@@ -11,11 +11,13 @@ statistics are the first process's. `FrozenNorms` leaves them as they are.
 
 import atexit
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -129,7 +131,7 @@ class Ranks:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Say it in a sentence where another process is lost.
+        """Say it in a sentence where another process is lost, or torchrun ends this one because of that.
 
         Raises:
             RankError: one is.
@@ -137,7 +139,7 @@ class Ranks:
         if self.world == 1:
             yield
             return
-        with _losses_named():
+        with _losses_named(), _termination_named():
             yield
 
 
@@ -174,8 +176,28 @@ def _losses_named() -> Iterator[None]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not any(word in str(error) for word in LOST):
             raise
-        raise RankError(
-            f"rank {os.environ.get('RANK', '0')}: another process of this training is gone "
-            f"({str(error).splitlines()[0]}). Its own message, if it left one, says why; start all of them "
-            "again with torchrun."
-        ) from None
+        raise _lost(str(error).splitlines()[0]) from None
+
+
+@contextmanager
+def _termination_named() -> Iterator[None]:
+    """Raise on SIGTERM: torchrun may see a loss, and end the other processes, before gloo tells them."""
+
+    def end(*_: object) -> NoReturn:
+        raise _lost("torchrun ended this one too")
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _lost(why: str) -> RankError:
+    return RankError(
+        f"rank {os.environ.get('RANK', '0')}: another process of this training is gone ({why}). Its own "
+        "message, if it left one, says why; start all of them again with torchrun."
+    )

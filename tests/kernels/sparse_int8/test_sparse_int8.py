@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from kernel_cases import every_level_variant, needs_kernels, run_region
 from level_cases import level_cases, level_regions
 
-from wieldy.claims.sparse_int8 import EIGHT_BITS, SEVEN_BITS, Bytes, LevelCase
+from wieldy.claims.sparse_int8 import EIGHT_BITS, SEVEN_BITS, Bytes, LevelCase, scales_of, weight_of
 from wieldy.core.errors import KernelError
 from wieldy.kernels.native import IN_PAIRS
-from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Pooling
+from wieldy.kernels.region.ops import Concat, GlobalMean, LevelConv, Levels, Op, Pooling
 from wieldy.kernels.sparse_int8 import call
 from wieldy.kernels.sparse_int8.check import fits_pairs
 from wieldy.kernels.sparse_int8.reference import levels_of, numbers_of, sparse_int8, sums
@@ -65,6 +65,9 @@ def after(x: Bytes, ops: list[Op], levels: dict[str, Levels], first: str = "v0")
     """Return every value of a region by the references, one operation after the other."""
     values: dict[str, np.ndarray] = {first: x}
     for op in ops:
+        if isinstance(op, Concat):
+            values[op.target] = np.concatenate([values[name] for name in op.sources], axis=1)
+            continue
         assert isinstance(op, LevelConv)
         values[op.target] = sparse_int8(values[op.source], op, values[op.residual] if op.residual else None)
     return values
@@ -87,6 +90,41 @@ def test_a_region_equals_its_references_one_after_the_other(variant):  # type: i
             np.testing.assert_array_equal(array, numbers_of(values[name], levels[name]))
 
     check()
+
+
+def layer_of(source: str, target: str, channels: tuple[int, int], levels: dict[str, Levels], **changes):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(channels)
+    wide, kernel = channels[0], changes.pop("kernel", (1, 1))
+    return LevelConv(
+        source, target, weight_of(rng, (*channels, *kernel), SEVEN_BITS, 0.5),
+        rng.integers(-500, 500, wide).astype(np.int32), scales_of(rng, wide), pad=levels[source].zero,
+        zero=levels[target].zero, low=-levels[target].zero, high=255 - levels[target].zero, **changes,
+    )  # fmt: skip
+
+
+@needs_kernels
+@every_level_variant
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", [3, 14, 15, 17, 31, 33])
+def test_joined_levels_lie_as_a_convolution_past_their_edges_reads_them(variant, width, stride):  # type: ignore[no-untyped-def]
+    known, other = Levels(0.5, 7), Levels(0.25, 100)
+    levels = {"x": known, "a": known, "b": known, "joined": known, "y": other}
+    ops: list[Op] = [
+        layer_of("x", "a", (4, 8), levels),
+        layer_of("x", "b", (6, 8), levels, kernel=(3, 3), padding=(1, 1)),
+        Concat(("a", "x", "b"), "joined"),
+        layer_of("joined", "y", (5, 18), levels, kernel=(3, 3), padding=(2, 2), dilation=(2, 2),
+                 stride=(stride, stride)),
+    ]  # fmt: skip
+    x = np.random.default_rng(width).normal(size=(2, 8, 6, width)).astype(np.float32) * 30
+    values = after(levels_of(x, known), ops, levels, "x")
+    for threads in (1, 3):
+        found = run_region(
+            {"x": x}, ops, ["joined", "y"], variant="portable", threads=threads, levels=levels,
+            level_variant=variant,
+        )  # fmt: skip
+        for name, array in zip(("joined", "y"), found, strict=True):
+            np.testing.assert_array_equal(array, numbers_of(values[name], levels[name]))
 
 
 @needs_kernels

@@ -18,6 +18,7 @@ from wieldy.graph.pivoting import best_patterns, neighbours
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook, Step
 from wieldy.methods.prune.pivot import Pivot, PivotConfig, by_unit
+from wieldy.methods.prune.zeros import block_scores
 from wieldy.package.save import save
 from wieldy.runtime.session import open as open_package
 from wieldy.train.fit import FitConfig, fit
@@ -121,7 +122,57 @@ def test_rows_of_one_pattern_that_are_dealt_out_over_the_layer_are_put_side_by_s
     assert kept_columns(network, "conv3") == 576
 
 
-@pytest.mark.parametrize("config", [PivotConfig(sparsity=0.7), DIAGONAL], ids=lambda config: config.template)
+def kept_blocks(network: GraphNetwork, layer: str, rows: int) -> tuple[int, int]:
+    """Return how many blocks of rows x 4 inputs are not all zeros, and of how many."""
+    scores = block_scores(weight(network, layer).astype(np.float64), rows, 4)
+    return int(np.count_nonzero(scores)), scores.size
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.9])
+def test_blocks_of_four_inputs_are_just_so_many_as_they_are_stored(rows: int, sparsity: float) -> None:
+    network = tiny.traced()
+    pivoted(network, Pivot(PivotConfig(template=f"block_{rows}x4", sparsity=sparsity), LAYERS))
+    for layer in LAYERS:
+        kept, total = kept_blocks(network, layer, rows)
+        assert kept == round((1 - sparsity) * total)
+
+
+@pytest.mark.parametrize(("rows", "share"), [(1, 1.0), (4, 0.8)])  # of both sides no search is exact
+def test_channels_that_are_read_together_are_put_side_by_side(rows: int, share: float) -> None:
+    network = tiny.traced(32)
+    places = np.arange(64)
+    outputs = places % 16 if rows == 4 else places // 4
+    pattern = torch.from_numpy(outputs[:, None] == places % 16)[:, :, None, None]
+    with torch.no_grad():
+        network.tensor("conv3.weight").mul_(pattern)
+    before = np.square(weight(network, "conv3")).sum()
+    least = 64 * 9 // rows
+    assert kept_blocks(network, "conv3", rows)[0] == 4 * least
+    config = PivotConfig(template=f"block_{rows}x4", sparsity=15 / 16)
+    pivoted(network, Pivot(config, ["conv3"]))
+    assert np.square(weight(network, "conv3")).sum() >= share * before * (1 - 1e-6)
+    assert kept_blocks(network, "conv3", rows)[0] == least
+
+
+def test_channels_stay_where_they_are_if_blocks_would_not_be_blocks_elsewhere() -> None:
+    flattened = nn.Sequential(
+        nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 9, 5)
+    )
+    network = trace(flattened.eval(), torch.randn(1, 4, 7, 7))
+    hook = Pivot(PivotConfig(template="block_1x4", sparsity=0.5))
+    hook.attach(network)
+    assert [[layer.name for layer, _ in family.sides] for family in hook._families] == [["2"]]
+    pivoted(network, hook)
+    for layer in ("2", "4"):
+        kept, total = kept_blocks(network, layer, 1)
+        assert kept == round(0.5 * total)
+
+
+BLOCKS = [PivotConfig(template=f"block_{shape}", sparsity=0.7) for shape in ("8x1", "1x4", "4x4")]
+
+
+@pytest.mark.parametrize("config", [*BLOCKS, DIAGONAL], ids=lambda config: config.template)
 def test_folded_equals_masked(config: PivotConfig) -> None:
     network, x = chain()
     found = pivoted(copy.deepcopy(network), Pivot(config))
@@ -132,10 +183,11 @@ def test_folded_equals_masked(config: PivotConfig) -> None:
     assert "norm.running_mean" in moved
 
 
+@pytest.mark.parametrize("template", ["block_8x1", "block_4x4"])
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet", "grouped"])
-def test_folded_equals_masked_in_networks_of_the_field(name: str) -> None:
+def test_folded_equals_masked_in_networks_of_the_field(name: str, template: str) -> None:
     _, x, network = networks.traced(name)
-    config = PivotConfig(sparsity=0.5, starts=2)
+    config = PivotConfig(template=template, sparsity=0.5, starts=2)
     hook = Pivot(config)
     found = pivoted(copy.deepcopy(network), hook)
     wanted = pivoted(copy.deepcopy(network), Masked(config))
@@ -147,9 +199,7 @@ def test_folded_equals_masked_in_networks_of_the_field(name: str) -> None:
 def test_layers_that_meet_at_an_add_share_one_order() -> None:
     hook = Pivot(PivotConfig(sparsity=0.5))
     hook.attach(tiny.traced())
-    together = {tuple(layer.name for layer in family.layers): family.group for family in hook._families}
-    assert set(together) == {("conv2", "conv3"), ("fc",)}
-    assert together["fc",] is None
+    assert [[layer.name for layer, _ in family.sides] for family in hook._families] == [["conv2", "conv3"]]
 
 
 @pytest.mark.parametrize(("layer", "shape"), [("wide", (16, 2, 3, 3)), ("hidden", (12, 64, 1))])
@@ -185,7 +235,7 @@ def test_blocks_that_cannot_be_in_order_are_left_out_or_said_of_layers_that_are_
     assert np.count_nonzero(weight(network, "same")) == 16 * 16 * 9 / 4
 
 
-@pytest.mark.parametrize("template", ["block_8x1", "diagonal"])
+@pytest.mark.parametrize("template", ["block_8x1", "block_4x4", "diagonal"])
 def test_training_ends_in_the_template_and_what_is_outside_is_zero(template: str) -> None:
     config = PivotConfig(template=template, sparsity=0.75, blocks=4, smallest=1)
     hook = Pivot(config, ("conv2", "conv3"))

@@ -150,7 +150,26 @@ class GlobalMean:
     target: str
 
 
-Op = Conv | LevelConv | Pooling | GlobalMean
+@dataclass(frozen=True)
+class Concat:
+    """The channels of values of one height and width, one value after the other.
+
+    Of levels, all values but the last must fill whole words of four channels.
+    """
+
+    sources: tuple[str, ...]
+    target: str
+
+
+Op = Conv | LevelConv | Pooling | GlobalMean | Concat
+
+
+def read_by(op: Op) -> tuple[str, ...]:
+    """Return the values that an operation reads, its residual the last."""
+    if isinstance(op, Concat):
+        return op.sources
+    residual = op.residual if isinstance(op, Shifting) else None
+    return (op.source, residual) if residual else (op.source,)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ inline void clear_around(const Run& run, const Planes& planes, const Part& part)
 
 // Copy every stride-th float, or word.
 inline void copy_every(int stride, const float* __restrict in, float* __restrict out, int count) {
-    if (stride == 2)
+    if (stride == 1)
+        std::memcpy(out, in, sizeof(float) * std::max(0, count));
+    else if (stride == 2)
         for (int x = 0; x < count; ++x) out[x] = in[2 * x];
     else
         for (int x = 0; x < count; ++x) out[x] = in[x * stride];

@@ -97,7 +97,9 @@ def _hosts(chains: Sequence[Chain], last: Mapping[Item, int]) -> dict[Item, Item
 
 def _given_up(op: Op, chain: Chain) -> str | None:
     """Return the residual of an operation if no other of its chain reads it."""
-    residual = op.residual if isinstance(op, Shifting) else None
+    if not isinstance(op, Shifting):
+        return None
+    residual = op.residual
     if residual is None or {residual, op.target} & chain.local or op.source == residual:
         return None
     if isinstance(op, LevelConv) and (op.numbers or op.residual_numbers):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wieldy.core.errors import SchemaError
 from wieldy.kernels import balance
 from wieldy.kernels.check import LARGEST
+from wieldy.kernels.region.check import check_concat, check_joined_levels
 from wieldy.kernels.region.layout import (
     CHANNELS,
     LANES,
@@ -18,7 +19,19 @@ from wieldy.kernels.region.layout import (
     taps,
 )  # fmt: skip
 from wieldy.kernels.region.level_steps import BYTES, LevelEntries, entries_of, word_of, words
-from wieldy.kernels.region.ops import Conv, LevelConv, Levels, Op, Pair, Pooling, RegionPlan, Shifting, Size
+from wieldy.kernels.region.ops import (
+    Concat,
+    Conv,
+    GlobalMean,
+    LevelConv,
+    Levels,
+    Op,
+    Pair,
+    Pooling,
+    RegionPlan,
+    Shifting,
+    Size,
+)  # fmt: skip
 from wieldy.kernels.region.places import local_planes, place_values
 from wieldy.kernels.region.schedule import Chain, Item, Split, Tiling, schedule, split_read
 from wieldy.kernels.sparse_conv.check import check_conv
@@ -67,6 +80,9 @@ def sizes_of(inputs: Mapping[str, Size], ops: Sequence[Op]) -> dict[str, Size]:
     """Return the size of every value of a region; refuses what cannot be planned, see `check_conv`."""
     sizes = dict(inputs)
     for op in ops:
+        if isinstance(op, Concat):
+            sizes[op.target] = check_concat(op, sizes)
+            continue
         source = sizes[op.source]
         if isinstance(op, Conv):
             sizes[op.target] = check_conv(op, sizes)
@@ -120,6 +136,7 @@ class _Planner:
         (self.variant, self.level_variant), self.threads, self.levels = variants, threads, levels
         self.real = sizes_of(inputs, ops)
         check_levels(ops, levels)
+        check_joined_levels(ops, levels, self.real)
         self.sizes = {name: words(size) if name in levels else size for name, size in self.real.items()}
         self.geometry = Geometry(ops, self.sizes)
         self.chains = schedule(ops, self.sizes, outputs, self._tiling, threads)
@@ -176,16 +193,10 @@ class _Planner:
             op = chain.ops[0]
             if chain.tiling:
                 steps += self._chain(chain, chain.tiling)
-                continue
-            self.work.append((op.target,))
-            known, ends = self.levels.get(op.source), self._ends(op)
-            if isinstance(op, Pooling):
-                spread = (*op.kernel, *op.stride, *op.padding, *op.dilation)
-                steps += [LEVEL_POOL, *ends, *spread] if known else [
-                    POOL, op.average, *ends, *spread, op.counts_padding
-                ]  # fmt: skip
+            elif isinstance(op, Concat):
+                steps += self._concat(op)
             else:
-                steps += [LEVEL_MEAN, known.zero, _bits(known.scale), *ends] if known else [MEAN, *ends]
+                steps += self._pooled(op)
         for number, name in enumerate(self.outputs):
             steps += self._crossing(STORE, DEQUANTIZE, number, name, name in channels_last)
             self.work.append(())
@@ -196,8 +207,33 @@ class _Planner:
             shapes, self.variant, tuple(self.work), self.level_variant,
         )  # fmt: skip
 
-    def _ends(self, op: Op) -> list[int]:
-        return [*astuple(self.places[op.source]), *astuple(self.places[op.target])]
+    def _pooled(self, op: Op) -> list[int]:
+        assert isinstance(op, Pooling | GlobalMean)
+        self.work.append((op.target,))
+        known = self.levels.get(op.source)
+        ends = [*astuple(self.places[op.source]), *astuple(self.places[op.target])]
+        if isinstance(op, GlobalMean):
+            return [LEVEL_MEAN, known.zero, _bits(known.scale), *ends] if known else [MEAN, *ends]
+        spread = (*op.kernel, *op.stride, *op.padding, *op.dilation)
+        if known:
+            return [LEVEL_POOL, *ends, *spread]
+        return [POOL, op.average, *ends, *spread, op.counts_padding]
+
+    def _concat(self, op: Concat) -> list[int]:
+        """Return a copy of each source to its channels, as a split into the one phase of stride one.
+
+        The last source is copied first: what it clears before its first channel may be pixels of the source
+        before it, which then come into their place.
+        """
+        target, table, steps = self.places[op.target], self._index(np.zeros(2, np.int32)), list[int]()
+        end = target.channels
+        for name in reversed(op.sources):
+            source = self.places[name]
+            end -= source.channels
+            part = replace(target, begin=target.begin + end * target.stride, channels=source.channels)
+            steps += [SPLIT, *astuple(source), *astuple(part), 1, 1, 1, table, False]
+            self.work.append((op.target,))
+        return steps
 
     def _crossing(self, plain: int, of_levels: int, number: int, name: str, last: bool) -> list[int]:
         """Return the step by which a value enters or leaves."""
@@ -211,7 +247,7 @@ class _Planner:
         steps, members = [], []
         for split in chain.before:
             steps += self._split(split, chain)
-            self.work.append(tuple(op.target for op in chain.ops if op.source == split.source)[:1])
+            self.work.append(tuple(op.target for op in chain.ops if split_read(op, chain) == split)[:1])
         tile_tasks, row_tasks = self.threads, 1
         if not chain.tiled:
             tile_tasks, row_tasks = tiling.tiles, self.threads * TASKS_PER_THREAD // tiling.tiles

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wieldy.kernels.region.layout import phases, taps
-from wieldy.kernels.region.ops import Op, Pair, Shifting, Size
+from wieldy.kernels.region.ops import Op, Pair, Shifting, Size, read_by
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class Chain:
 
 def reads(op: Op) -> list[str]:
     """Return the values that an operation reads as they are."""
-    residual = op.residual if isinstance(op, Shifting) else None
-    return [*([] if _split_key(op) else [op.source]), *([residual] if residual else [])]
+    return list(read_by(op)[1 if _split_key(op) else 0 :])
 
 
 def split_read(op: Op, chain: Chain) -> Split | None:
@@ -127,7 +126,7 @@ def _group(
     waiting, groups = list(ops), list[list[Op]]()
     missing = {op.target for op in ops}
     while waiting:
-        able = [op for op in waiting if not missing.intersection(_needs(op))]
+        able = [op for op in waiting if not missing.intersection(read_by(op))]
         joining = [op for op in able if groups and _joins(op, groups[-1], sizes, tiling, threads)]
         op = (joining or able)[0]
         if joining:
@@ -137,10 +136,6 @@ def _group(
         waiting.remove(op)
         missing.remove(op.target)
     return groups
-
-
-def _needs(op: Op) -> set[str]:
-    return {op.source, *reads(op)}
 
 
 def _joins(

@@ -6,7 +6,7 @@ import numpy as np
 
 from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.kernels.check import LARGEST, check_array
-from wieldy.kernels.region.ops import Conv, LevelConv, Levels, Op, Pooling, Size
+from wieldy.kernels.region.ops import Concat, Conv, LevelConv, Levels, Op, Pooling, Size
 from wieldy.kernels.sparse_conv.check import check_settings, read_size, target_size
 
 TOP = 255  # the largest level
@@ -120,6 +120,8 @@ def _kept(op: Op, levels: Mapping[str, Levels]) -> dict[str, bool]:
         return {op.source: True, op.target: not op.numbers} | residual
     if isinstance(op, Conv):
         return {op.source: False, op.target: False} | ({op.residual: False} if op.residual else {})
+    if isinstance(op, Concat):
+        return dict.fromkeys(op.sources, op.target in levels)
     if isinstance(op, Pooling):
         return {op.source: False, op.target: False} if op.average else {op.target: op.source in levels}
     return {op.target: False}

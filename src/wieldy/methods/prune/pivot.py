@@ -7,9 +7,12 @@ the hardware chooses, prune the rest, and fold the permutations into the neighbo
 template under the permutation that keeps most of |W|. M is found anew in rounds until it stands still; then
 it is hard. Where a network has been trained with M, little is lost; where one has not, much.
 
-Templates: `block_8x1`, eight output channels that share a pattern of inputs, as the kernels want it, with the
-density falling to its end by equal factors; `diagonal`, K equal blocks on the diagonal, as a grouped
-convolution wants it, with K doubling on the way.
+Templates: blocks that the kernels leave out whole, with the density falling to its end by equal factors:
+`block_8x1`, eight output channels that share a pattern of inputs, and for eight bits `block_1x4` and
+`block_4x4`, of four input channels. The order of channels decides which outputs of the layers before them,
+and which inputs of those after them, are of one block; where both count, the sets of some channels are
+searched with those of the others held. `diagonal`: K equal blocks on the diagonal, as a grouped convolution
+wants it, with K doubling on the way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +36,12 @@ from wieldy.graph.pivoting import (
     Scores,
     Search,
     Sets,
-    best_patterns,
+    blocks_in,
     find_blocks,
     find_sets,
+    mask_of,
     neighbours,
+    seen_from,
 )
 from wieldy.graph.program import Node
 from wieldy.methods.contract import Hook, MethodConfig, Step
@@ -45,7 +50,10 @@ from wieldy.methods.prune.zeros import counts, sparse_layers, weighted
 Mask = NDArray[np.bool_]
 
 NAME = "pivot"
-HEIGHT = 8  # rows of a set of block_8x1
+NO_SETS: Sets = np.zeros(0, np.intp)
+SWEEPS = 4  # over all channels at first: what sets are best depends on those of the other side
+SHAPES = {"block_8x1": (8, 1), "block_1x4": (1, 4), "block_4x4": (4, 4)}  # outputs and inputs of a block
+ROWS, INPUTS = 0, 1  # sides of a layer
 STILL = 0.01  # share of kept places that may move where the mask becomes hard
 ARRIVED = 0.6  # share of the rounds after which the density, or the number of blocks, is the last
 
@@ -53,8 +61,8 @@ ARRIVED = 0.6  # share of the rounds after which the density, or the number of b
 class PivotConfig(MethodConfig):
     """Which template, how much of it, and how training leads there."""
 
-    template: Literal["block_8x1", "diagonal"] = "block_8x1"
-    sparsity: float = Field(default=0.9, ge=0, le=1)  # of block_8x1: share of the sets' columns that go
+    template: Literal["block_8x1", "block_1x4", "block_4x4", "diagonal"] = "block_8x1"
+    sparsity: float = Field(default=0.9, ge=0, le=1)  # share of the blocks that go; not of diagonal
     blocks: int = Field(default=4, ge=2)  # of diagonal: a layer keeps one part in so many
     smallest: int = Field(default=32, ge=1)  # of diagonal: rows and inputs that a block has at least
     penalty: float = Field(default=2.0, ge=0)  # on the squares of what is outside
@@ -75,6 +83,7 @@ class Layer:
         units: for each input channel, the unit that it is of.
         apart: why its blocks stay where they are, if they do.
         blocks: its diagonal template, once it was searched.
+        sets: of other templates: for each row, and for each input channel, the number of its set.
     """
 
     name: str
@@ -86,26 +95,37 @@ class Layer:
     before: dict[str, int]
     apart: str = ""
     blocks: Blocks | None = None
+    sets: tuple[Sets, Sets] = (NO_SETS, NO_SETS)
 
 
 @dataclass
 class Family:
-    """Layers whose rows change places together, such as those that meet at an add; often there is one."""
+    """Channels that change places together, and the sides of layers that they are."""
 
-    layers: list[Layer]
-    group: Group | None  # None: rows stay where they are
-    sets: Sets
+    group: Group
+    sides: list[tuple[Layer, int]]
     searched: bool = False
+
+    @property
+    def sets(self) -> Sets:
+        """For each channel, the number of its set."""
+        layer, side = self.sides[0]
+        return layer.sets[side]
+
+    def deal(self, sets: Sets) -> None:
+        """Put the channels into other sets."""
+        for layer, side in self.sides:
+            layer.sets = (sets, layer.sets[INPUTS]) if side == ROWS else (layer.sets[ROWS], sets)
 
 
 class Pivot(Hook):
     """Trains weights into the blocks of a template, and lets channels change places so that blocks are solid.
 
-    After `finish` what is outside the template is zero. With `block_8x1` each eight neighbouring output
-    channels share a pattern, so that the format of that name stores them without waste; rows that cannot
-    change places (the network's outputs, say) share one as they stand. With `diagonal` a layer has its blocks
-    in order on the diagonal, and `graph.grouped.as_grouped` makes a grouped convolution of it. Of layers that
-    share channels the largest chooses their order.
+    After `finish` what is outside the template is zero. With blocks the format of that name stores what is
+    left without waste: neighbouring channels make up a block; those that cannot change places (the network's
+    outputs, say) do as they stand. With `diagonal` a layer has its blocks in order on the diagonal, and
+    `graph.grouped.as_grouped` makes a grouped convolution of it. Of layers that share channels the largest
+    chooses their order.
 
     Args:
         config: what and how.
@@ -132,7 +152,8 @@ class Pivot(Hook):
         self._masks: dict[str, Tensor] = {}
         self._rounds, self._hard = 0, False
         self._layers = self._chosen(traced)
-        self._families = families(self._layers)
+        shape = SHAPES.get(self.config.template)
+        self._families = families(self._layers, shape) if shape else []
         self._changes = []
         self._pivot(traced)
 
@@ -202,10 +223,10 @@ class Pivot(Hook):
     def _pivot(self, network: GraphNetwork) -> float:
         """Find the template for the weights as they are; return the share of kept places that moved."""
         before = self._masks
-        if self.config.template == "block_8x1":
-            found = [item for family in self._families for item in self._pivot_sets(network, family)]
-        else:
+        if self.config.template == "diagonal":
             found = [self._pivot_blocks(network, layer) for layer in self._layers]
+        else:
+            found = list(self._pivot_sets(network))
         self._masks = {
             name: torch.from_numpy(mask).reshape(network.tensor(name).shape).to(network.tensor(name).device)
             for name, mask in found
@@ -214,26 +235,27 @@ class Pivot(Hook):
         stayed = sum(int((self._masks[name] & mask).sum()) for name, mask in before.items())
         return 1 - stayed / max(1, kept)
 
-    def _pivot_sets(self, network: GraphNetwork, family: Family) -> Iterator[tuple[str, Mask]]:
-        """Deal the rows of a family into sets for the density at the end; yield masks of now's density."""
-        rows = len(family.sets)
-        scores = [np.square(magnitudes(network, layer.tensor).reshape(rows, -1)) for layer in family.layers]
-        columns = [(int(family.sets.max()) + 1) * of.shape[1] for of in scores]
+    def _pivot_sets(self, network: GraphNetwork) -> Iterator[tuple[str, Mask]]:
+        """Deal all channels into sets for the density at the end; yield masks of now's density."""
+        squares = {layer.name: np.square(magnitudes(network, layer.tensor)) for layer in self._layers}
         last = 1 - self.config.sparsity
-        if family.group is not None:
-            family.sets = self.find_sets(
-                scores,
-                [round(last * count) for count in columns],
-                HEIGHT,
+        both = min(SHAPES[self.config.template]) > 1
+        for family in self._families * (SWEEPS if both and not self._rounds else 1):
+            found = self.find_sets(
+                [seen_from(squares[layer.name], layer.sets, side) for layer, side in family.sides],
+                [round(last * blocks_in(squares[layer.name], layer.sets)) for layer, _ in family.sides],
+                max(SHAPES[self.config.template]),
                 search=self.config.search,
                 starts=1 if family.searched else self.config.starts,
                 random=self._random(family.group.name),
                 begin=family.sets,
             )
+            family.deal(found)
             family.searched = True
-        for layer, of, count in zip(family.layers, scores, columns, strict=True):
-            patterns = best_patterns(of, family.sets, round(last ** self._ramp() * count))
-            yield layer.tensor, patterns[family.sets]
+        for layer in self._layers:
+            of = squares[layer.name]
+            kept = round(last ** self._ramp() * blocks_in(of, layer.sets))
+            yield layer.tensor, mask_of(of, layer.sets, kept)
 
     def _pivot_blocks(self, network: GraphNetwork, layer: Layer) -> tuple[str, Mask]:
         """Find the diagonal template of a layer, of as many blocks as it is time for; return its mask."""
@@ -262,11 +284,8 @@ class Pivot(Hook):
 
     def _orders(self) -> Iterator[tuple[str, Sets]]:
         """Yield the order that each group takes, so that sets, or blocks, lie side by side."""
-        if self.config.template == "block_8x1":
-            for family in self._families:
-                if family.group is not None:
-                    yield family.group.name, np.argsort(family.sets, kind="stable")
-            return
+        for family in self._families:
+            yield family.group.name, np.argsort(family.sets, kind="stable")
         for layer in self._layers:
             if not layer.apart and layer.rows and layer.inputs and layer.blocks:
                 yield layer.rows.name, np.argsort(layer.blocks.rows, kind="stable")
@@ -298,7 +317,7 @@ def no_blocks(node: Node, layer: Layer, config: PivotConfig) -> str:
     """Say why a layer cannot have the blocks of a template, if it cannot."""
     if node.groups > 1:
         return "its filters read different channels: they are in groups already"
-    if config.template == "block_8x1":
+    if config.template != "diagonal":
         return ""
     rows, inputs = layer.height // config.blocks, len(layer.units) // config.blocks
     if min(rows, inputs) < config.smallest:
@@ -324,22 +343,45 @@ def claim_orders(layers: Sequence[Layer]) -> None:
             claimed |= groups
 
 
-def families(layers: Sequence[Layer]) -> list[Family]:
-    """Put layers together whose rows are units of the same group.
+def families(layers: Sequence[Layer], shape: tuple[int, int]) -> list[Family]:
+    """Put neighbours into sets, and those sides of layers together whose channels change places together.
 
-    Where such a group also holds rows of a layer that cannot follow it row by row, all stay where they are.
+    Channels stay where they are if one of the layers cannot follow them channel by channel.
+
+    Args:
+        layers: their sets are set.
+        shape: outputs and inputs of a block; a side of one has no sets to be searched.
     """
-    stuck = [(layer.tensor, 0) for layer in layers if layer.rows is None]
+    sides = [side for side in (ROWS, INPUTS) if shape[side] > 1]
+    for layer in layers:
+        layer.sets = (neighbours(layer.height, shape[ROWS]), neighbours(len(layer.units), shape[INPUTS]))
+    stuck = [(layer.tensor, side) for layer in layers for side in sides if not follows(layer, side)]
     found: dict[str, Family] = {}
     for layer in layers:
-        group = layer.rows
-        if group and any(axis in group.members for axis in stuck):
-            group = None
-        key = group.name if group else f"{layer.tensor} alone"
-        if key not in found:
-            found[key] = Family([], group, neighbours(layer.height, HEIGHT))
-        found[key].layers.append(layer)
+        for side in sides:
+            group = layer.inputs if side else layer.rows
+            if group is None or any(axis in group.members for axis in stuck):
+                continue
+            if side == ROWS or has_own_channels(layer):
+                found.setdefault(group.name, Family(group, [])).sides.append((layer, side))
     return list(found.values())
+
+
+def follows(layer: Layer, side: int) -> bool:
+    """Whether the blocks of a layer are still blocks when the channels of one side change places.
+
+    Flattened pictures do it where a channel is whole blocks.
+    """
+    if side == ROWS:
+        return layer.rows is not None
+    together = (np.diff(layer.units) >= 0).all()
+    whole = (np.bincount(layer.units) % SHAPES["block_1x4"][INPUTS] == 0).all()
+    return has_own_channels(layer) or bool(together and whole)
+
+
+def has_own_channels(layer: Layer) -> bool:
+    """Whether each input channel of a layer is a unit, in order."""
+    return bool((np.diff(layer.units) == 1).all())
 
 
 def doublings(blocks: int) -> list[int]:
