@@ -16,19 +16,31 @@ inline void start(typename Simd::Word (&sums)[V], std::int32_t bias) {
     for (int v = 0; v < V; ++v) sums[v] = Simd::all(bias);
 }
 
-// Four channels, one after the other, each by its own pattern.
+// Add an entry of a channel's own pattern.
+template <class Simd, int V>
+inline void add_own(const LevelProduct& p, int i, const std::uint8_t* in, typename Simd::Word (&sums)[V]) {
+    const std::uint8_t* at = in + std::int64_t{p.offsets[i]} * kBytes;
+    const auto entry = Simd::all(p.entries[i]);
+    for (int v = 0; v < V; ++v) sums[v] = Simd::dot(sums[v], Simd::load(at + v * Simd::kLanes * kBytes), entry);
+}
+
+// Four channels, one after the other, each by its own pattern. A product waits for the sum before it, so narrow
+// tiles add entries in turns to sums that do not wait for each other.
 template <class Simd, int V>
 inline void sum_own(const LevelProduct& p, int row, const std::uint8_t* in, typename Simd::Word (&sums)[kBytes][V]) {
+    constexpr int kTurns = V < 4 ? 4 / V : 1;
     for (int q = 0; q < kBytes; ++q) {
-        const int channel = row * kBytes + q;
-        typename Simd::Word of[V];
-        start<Simd>(of, p.bias[channel]);
-        for (int i = p.starts[channel]; i < p.starts[channel + 1]; ++i) {
-            const std::uint8_t* at = in + std::int64_t{p.offsets[i]} * kBytes;
-            const auto entry = Simd::all(p.entries[i]);
-            for (int v = 0; v < V; ++v) of[v] = Simd::dot(of[v], Simd::load(at + v * Simd::kLanes * kBytes), entry);
+        const int channel = row * kBytes + q, end = p.starts[channel + 1];
+        typename Simd::Word of[kTurns][V];
+        for (int turn = 0; turn < kTurns; ++turn) start<Simd>(of[turn], turn ? 0 : p.bias[channel]);
+        int i = p.starts[channel];
+        for (; i + kTurns <= end; i += kTurns)
+            for (int turn = 0; turn < kTurns; ++turn) add_own<Simd>(p, i + turn, in, of[turn]);
+        for (; i < end; ++i) add_own<Simd>(p, i, in, of[0]);
+        for (int v = 0; v < V; ++v) {
+            sums[q][v] = of[0][v];
+            for (int turn = 1; turn < kTurns; ++turn) sums[q][v] = Simd::plus(sums[q][v], of[turn][v]);
         }
-        for (int v = 0; v < V; ++v) sums[q][v] = of[v];
     }
 }
 
