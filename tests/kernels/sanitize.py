@@ -79,7 +79,7 @@ def tests(built: str) -> int:
 
 def thread() -> None:
     """Build the executor with the thread sanitizer and run random regions on up to four threads."""
-    from wieldy.kernels.native import variants
+    from wieldy.kernels.native import level_variants, variants
 
     folder = BUILD / "thread"
     (folder / "tbb").mkdir(parents=True, exist_ok=True)
@@ -92,16 +92,17 @@ def thread() -> None:
         run(["g++", *flags, *own, "-c", str(KERNELS / source), "-o", objects[-1]])
     driver = str(folder / "threads")
     run(["g++", "-fsanitize=thread", *objects, "-o", driver])
-    for variant in variants():
-        write_regions(folder / "regions", variant)
-        run([driver, variant, str(folder / "regions")], TSAN_OPTIONS="halt_on_error=1")
+    for names in [*((name, "") for name in variants()), *(("portable", name) for name in level_variants())]:
+        write_regions(folder / "regions", *names)
+        run([driver, *names, str(folder / "regions")], TSAN_OPTIONS="halt_on_error=1")
 
 
-def write_regions(path: Path, variant: str) -> None:
-    """Write random regions as threads.cpp reads them."""
+def write_regions(path: Path, variant: str, level_variant: str) -> None:
+    """Write random regions as threads.cpp reads them; of levels, if a variant of those is named."""
     sys.path.insert(0, str(ROOT / "tests"))
     from hypothesis import Phase, given, seed, settings
     from hypothesis import strategies as st
+    from level_cases import level_regions
     from region_cases import regions
 
     from wieldy.kernels.region.ops import Size
@@ -114,12 +115,20 @@ def write_regions(path: Path, variant: str) -> None:
 
         @seed(0)
         @settings(max_examples=REGIONS, deadline=None, database=None, phases=[Phase.generate])
-        @given(region=regions(), threads=st.integers(2, 4), turned=st.booleans())
+        @given(region=level_regions() if level_variant else regions(), threads=st.integers(2, 4),
+               turned=st.booleans())  # fmt: skip
         def write_region(region, threads, turned) -> None:  # type: ignore[no-untyped-def]
             inputs, ops, outputs = region
+            levels = None
+            if level_variant:
+                x, ops, levels = region
+                inputs, outputs = {"v0": x}, [op.target for op in ops]
             last = (*inputs, *outputs) if turned else ()
             sizes = {name: Size(*array.shape[1:]) for name, array in inputs.items()}
-            plan = plan_region(sizes, ops, outputs, variant=variant, threads=threads, channels_last=last)
+            plan = plan_region(
+                sizes, ops, outputs, variant=variant, threads=threads, channels_last=last, levels=levels,
+                level_variant=level_variant,
+            )  # fmt: skip
             results = [int(np.prod(shape)) for shape in plan.outputs]
             write(np.array([threads, plan.workspace_floats, len(inputs), *results], np.int64))
             for array in (plan.steps, plan.indices, plan.values, *(array[0] for array in inputs.values())):

@@ -24,7 +24,7 @@ std::vector<T> read(std::ifstream& file) {
     return found;
 }
 
-void run(std::ifstream& file, const wieldy::Variant& variant) {
+void run(std::ifstream& file, const wieldy::Variant& variant, wieldy::LevelKernel levels) {
     const auto head = read<std::int64_t>(file);  // threads, floats of the workspace, inputs, floats of each output
     const auto steps = read<wieldy::Int>(file), indices = read<wieldy::Int>(file);
     const auto values = read<float>(file);
@@ -40,7 +40,7 @@ void run(std::ifstream& file, const wieldy::Variant& variant) {
             outputs.push_back(tensor.data());
     const wieldy::RegionPlan plan{steps.data(),  static_cast<wieldy::Int>(steps.size()), indices.data(),
                                   values.data(), static_cast<std::size_t>(head[1]),      variant.product,
-                                  wieldy::level_variants().back().product};
+                                  levels};
     const wieldy::Workspace workspace(plan.workspace_floats);
     tbb::task_arena(static_cast<int>(head[0])).execute([&] {
         for (int repeat = 0; repeat < 2; ++repeat)
@@ -50,11 +50,12 @@ void run(std::ifstream& file, const wieldy::Variant& variant) {
 
 }  // namespace
 
-int main(int, char** arguments) {
+int main(int, char** arguments) {  // a variant, a variant of levels, a file
     const wieldy::Variant& variant = wieldy::find_variant(arguments[1]);
-    std::ifstream file(arguments[2], std::ios::binary);
+    const wieldy::LevelKernel levels = wieldy::level_kernel(arguments[2]);
+    std::ifstream file(arguments[3], std::ios::binary);
     int regions = 0;
-    for (; file.peek() != EOF; ++regions) run(file, variant);
-    std::printf("%s: %d regions\n", variant.name, regions);
+    for (; file.peek() != EOF; ++regions) run(file, variant, levels);
+    std::printf("%s %s: %d regions\n", variant.name, arguments[2], regions);
     return regions == 0;
 }
