@@ -79,27 +79,35 @@ class Budget(Frozen):
             macs, sizes: multiply-accumulates and bytes of (original, package).
             surely: whether the upper end of the interval, too, must meet a goal of time.
         """
-        limits = self._limits(timing, macs, sizes, surely=surely)
-        return all(value <= limit for limit, value in limits)
+        return self.over(timing, macs, sizes, surely=surely) <= 1
 
-    def over(self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int]) -> float:
-        """Return the largest of what was measured over its goal, for time at the upper end of its interval.
+    def over(
+        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], *, surely: bool = True
+    ) -> float:
+        """Return the largest of what was measured over its goal.
 
         Arguments are those of `reached`.
         """
-        return max(value / limit for limit, value in self._limits(timing, macs, sizes, surely=True))
+        time = self.time_over_goal(timing, surely=surely)
+        return self._largest(time, macs[1] / macs[0], sizes[1] / sizes[0], sizes[1])
 
-    def _limits(
-        self, timing: Timing, macs: tuple[int, int], sizes: tuple[int, int], *, surely: bool
-    ) -> list[tuple[float, float]]:
-        """Return each goal but the metric's with what was measured of it."""
-        limits = (
-            (1, self.time_over_goal(timing, surely=surely)),
-            (self.macs_ratio, macs[1] / macs[0]),
-            (self.bytes_ratio, sizes[1] / sizes[0]),
-            (self.bytes, sizes[1]),
-        )
-        return [(limit, value) for limit, value in limits if limit is not None]
+    def over_by_shares(
+        self, shares: tuple[float, float, float], original_ms: float, original_bytes: int
+    ) -> float:
+        """Return the largest over its goal of what is only forecast.
+
+        Args:
+            shares: milliseconds, bytes and multiply-accumulates over the original's.
+            original_ms, original_bytes: what they are shares of.
+        """
+        ms, sizes, macs = shares
+        time = self._time_over_goal(ms, ms * original_ms)
+        return self._largest(time, macs, sizes, sizes * original_bytes)
+
+    def _largest(self, time: float, macs_ratio: float, bytes_ratio: float, size: float) -> float:
+        """Return the largest over its goal, the metric's left out; the time is that already."""
+        goals = ((self.macs_ratio, macs_ratio), (self.bytes_ratio, bytes_ratio), (self.bytes, size))
+        return max(time, *(value / goal for goal, value in goals if goal is not None), 0.0)
 
     def time_over_goal(self, timing: Timing, *, surely: bool = False) -> float:
         """Return the time over what is asked of it, or 0 where nothing is.
@@ -109,9 +117,12 @@ class Budget(Frozen):
         """
         ratio = timing.ratio
         worse = ratio.high / ratio.value if surely else 1.0
+        return worse * self._time_over_goal(ratio.value, timing.small_ms)
+
+    def _time_over_goal(self, ratio: float, ms: float) -> float:
         if self.latency_ratio:
-            return worse * ratio.value / self.latency_ratio
-        return worse * timing.small_ms / self.latency_ms if self.latency_ms else 0.0
+            return ratio / self.latency_ratio
+        return ms / self.latency_ms if self.latency_ms else 0.0
 
 
 def parse_latency(text: str) -> dict[str, float]:

@@ -187,15 +187,8 @@ def _to_goal(bench: Bench, track: Track, judge: Judge) -> Finalist | None:
 def _first_that_meets(bench: Bench, track: Track, judge: Judge) -> int:
     """Return the first point that is forecast to meet the budget; the last one where none is."""
     for index, point in enumerate(track.points):
-        ms, sizes, macs = judge.forecast(track, point)
-        limits = (
-            (bench.budget.latency_ratio, ms),
-            (bench.budget.latency_ms, ms * judge.original_ms),
-            (bench.budget.bytes_ratio, sizes),
-            (bench.budget.bytes, sizes * judge.original_bytes),
-            (bench.budget.macs_ratio, macs),
-        )
-        if all(limit is None or value <= AIM * limit for limit, value in limits):
+        shares = judge.forecast(track, point)
+        if bench.budget.over_by_shares(shares, judge.original_ms, judge.original_bytes) <= AIM:
             return index
     return len(track.points) - 1
 
