@@ -18,9 +18,11 @@ from wieldy.core.errors import BudgetError, ConfigError, DataError, ShapeError, 
 from wieldy.core.records import RunRecord
 from wieldy.flow import mixed
 from wieldy.flow.state import Planning, Recovery
+from wieldy.methods.contract import MethodConfig
 from wieldy.methods.factor.svd import SvdConfig
 from wieldy.methods.prune.guided import table_of
 from wieldy.methods.prune.magnitude import MagnitudeConfig
+from wieldy.methods.prune.pivot import PivotConfig
 from wieldy.methods.prune.zeros import ZerosConfig, block_scores
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.package.read import read
@@ -140,12 +142,19 @@ def test_a_run_with_zeros_stores_them_away_and_accounts_for_every_layer(
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.parametrize("asked", [{"bytes_ratio": 0.3}, {"latency_ratio": 0.9}], ids=str)
+@pytest.mark.parametrize(
+    ("asked", "method"),
+    [
+        ({"bytes_ratio": 0.3}, ZerosConfig(sparsity=0.75, inputs=4)),
+        ({"latency_ratio": 0.9}, ZerosConfig(sparsity=0.75, inputs=4)),
+        ({"bytes_ratio": 0.3}, PivotConfig(template="block_1x4", sparsity=0.75)),
+    ],
+    ids=["bytes", "time", "pivot"],
+)
 def test_zeros_in_blocks_are_rounded_learn_so_and_are_left_out_where_that_is_asked_or_faster(
-    tmp_path: Path, trained: nn.Module, data: wieldy.Data, asked: dict[str, float]
+    tmp_path: Path, trained: nn.Module, data: wieldy.Data, asked: dict[str, float], method: MethodConfig
 ) -> None:
     budget = wieldy.Budget(max_drop_points=50, **asked)  # type: ignore[arg-type]
-    method = ZerosConfig(sparsity=0.75, inputs=4)
     recovery = Recovery(fit=FitConfig(epochs=3, learning_rate=0.02), rounded_epochs=1)
     path = wieldy.shrink(trained, data, budget, out=tmp_path, recovery=recovery, method=method, quantize=True)
     package, record = read(path), RunRecord.from_json((tmp_path / "record.json").read_text())

@@ -133,7 +133,8 @@ def found_in_training(
     removed: tuple[Change | Refused, ...] = ()
     keeping = hook.settling()
     if keeping is None:  # a structure that needs keeping also needs its places
-        small, removed = compact(small)
+        if not hook.keeps_places:
+            small, removed = compact(small)
         keeping = Mask(tuple(small.program.weighted_layers()))
     return train(small, keeping, settling, hook.settling_rate), removed
 

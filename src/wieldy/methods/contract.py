@@ -124,6 +124,11 @@ class Hook:
         """
         return None
 
+    @property
+    def keeps_places(self) -> bool:
+        """Whether dead channels stay: without one, those behind it would leave their blocks."""
+        return False
+
     def records(self) -> Iterator[Change | Refused]:
         """Yield, after `finish`, what became of every layer that the method looked at."""
         yield from ()

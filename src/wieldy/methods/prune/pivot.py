@@ -193,6 +193,11 @@ class Pivot(Hook):
         """Let channels change places; the network computes what it did."""
         permute_units(network, dict(self._orders()))
 
+    @property
+    def keeps_places(self) -> bool:
+        """Whether dead channels stay: blocks of inputs are counted from the first channel."""
+        return SHAPES.get(self.config.template, (1, 1))[INPUTS] > 1
+
     def records(self) -> Iterator[Change | Refused]:
         """Yield what became of every layer, after `finish`."""
         yield from self._changes
