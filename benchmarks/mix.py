@@ -161,9 +161,9 @@ def uniform(goal: float, tier: str) -> tuple[MixPoint, ...]:
         run = run_of(Path(folder), goal, tier, 0, Ledger(None))
         bench = bench_of(run, network, Planning(kinds=()))
         judge = Judge(bench, Path(folder))
-        mixes = shares_of(network)
-        track = judge.settled(Track("uniform", ()), mixes[len(mixes) // 2])
-        for mix in mixes:
+        track = Track("uniform", ())
+        for mix in shares_of(network):  # each at the rate that heals it best: one for all breaks the deepest
+            track = judge.settled(track, mix)
             point = Point(mix, bench.forecaster.of(mix), 0.0)
             judge.judged(judge.measured(track, point), track)
         return judge.every()
