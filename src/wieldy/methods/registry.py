@@ -84,9 +84,10 @@ def leaves_level_blocks(config: MethodConfig) -> bool:
         >>> leaves_level_blocks(zeros.ZerosConfig()), leaves_level_blocks(zeros.ZerosConfig(inputs=4))
         (False, True)
     """
-    if isinstance(config, pivot.PivotConfig):
-        return config.template in ("block_1x4", "block_4x4")
-    return isinstance(config, zeros.ZerosConfig | lobs.LobsConfig) and config.inputs == INPUTS
+    return (
+        isinstance(config, zeros.ZerosConfig | lobs.LobsConfig | pivot.PivotConfig)
+        and config.inputs == INPUTS
+    )
 
 
 def by_name(name: str) -> type[MethodConfig]:

@@ -107,7 +107,7 @@ class Budget(Frozen):
     def _largest(self, time: float, macs_ratio: float, bytes_ratio: float, size: float) -> float:
         """Return the largest over its goal, the metric's left out; the time is that already."""
         goals = ((self.macs_ratio, macs_ratio), (self.bytes_ratio, bytes_ratio), (self.bytes, size))
-        return max(time, *(value / goal for goal, value in goals if goal is not None), 0.0)
+        return max([time, *(value / goal for goal, value in goals if goal is not None)])
 
     def time_over_goal(self, timing: Timing, *, surely: bool = False) -> float:
         """Return the time over what is asked of it, or 0 where nothing is.

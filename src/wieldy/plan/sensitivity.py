@@ -171,7 +171,7 @@ def _zeros(network: GraphNetwork, ranking: Ranking, multiple: int) -> Iterator[O
 def _blocks(network: GraphNetwork, ranking: Ranking, multiple: int) -> Iterator[Option]:  # noqa: ARG001
     layers = sparse_layers(network)[0]
     for node in weighted(network, layers):
-        if node.op == CONV:  # regions in eight bits have no linear layers
+        if node.op == CONV:  # of linear layers by blocks the cost table knows nothing
             yield Option("blocks", node.layer, tuple(Mix(blocks={node.layer: share}) for share in BLOCKS), ())
 
 

@@ -36,6 +36,7 @@ from wieldy.graph.pivoting import (
     Scores,
     Search,
     Sets,
+    Sides,
     blocks_in,
     find_blocks,
     find_sets,
@@ -71,6 +72,11 @@ class PivotConfig(MethodConfig):
     rounds: int = Field(default=20, ge=1)  # of looking for the template anew
     until: float = Field(default=0.5, gt=0, le=1)  # share of all steps after which it is hard at the latest
 
+    @property
+    def inputs(self) -> int:
+        """Input channels of a block; blocks on the diagonal are not counted in channels."""
+        return SHAPES[self.template][INPUTS] if self.template in SHAPES else 1
+
 
 @dataclass
 class Layer:
@@ -95,7 +101,7 @@ class Layer:
     before: dict[str, int]
     apart: str = ""
     blocks: Blocks | None = None
-    sets: tuple[Sets, Sets] = (NO_SETS, NO_SETS)
+    sets: Sides = (NO_SETS, NO_SETS)
 
 
 @dataclass
@@ -196,7 +202,7 @@ class Pivot(Hook):
     @property
     def keeps_places(self) -> bool:
         """Whether dead channels stay: blocks of inputs are counted from the first channel."""
-        return SHAPES.get(self.config.template, (1, 1))[INPUTS] > 1
+        return self.config.inputs > 1
 
     def records(self) -> Iterator[Change | Refused]:
         """Yield what became of every layer, after `finish`."""
@@ -360,7 +366,7 @@ def families(layers: Sequence[Layer], shape: tuple[int, int]) -> list[Family]:
     sides = [side for side in (ROWS, INPUTS) if shape[side] > 1]
     for layer in layers:
         layer.sets = (neighbours(layer.height, shape[ROWS]), neighbours(len(layer.units), shape[INPUTS]))
-    stuck = [(layer.tensor, side) for layer in layers for side in sides if not follows(layer, side)]
+    stuck = [(layer.tensor, side) for layer in layers for side in sides if not follows(layer, side, shape)]
     found: dict[str, Family] = {}
     for layer in layers:
         for side in sides:
@@ -372,15 +378,18 @@ def families(layers: Sequence[Layer], shape: tuple[int, int]) -> list[Family]:
     return list(found.values())
 
 
-def follows(layer: Layer, side: int) -> bool:
-    """Whether the blocks of a layer are still blocks when the channels of one side change places.
+def follows(layer: Layer, side: int, shape: tuple[int, int]) -> bool:
+    """Whether a layer's blocks are still blocks when the channels of one side change places.
 
     Flattened pictures do it where a channel is whole blocks.
+
+    Args:
+        shape: outputs and inputs of a block.
     """
     if side == ROWS:
         return layer.rows is not None
     together = (np.diff(layer.units) >= 0).all()
-    whole = (np.bincount(layer.units) % SHAPES["block_1x4"][INPUTS] == 0).all()
+    whole = (np.bincount(layer.units) % shape[INPUTS] == 0).all()
     return has_own_channels(layer) or bool(together and whole)
 
 
