@@ -83,6 +83,8 @@ def test_a_wrong_recipe_is_refused_by_key_and_value(tmp_path: Path, text: str, s
         (GOOD + "quantize: {keep: fc}\n", 4, "keep"),
         (GOOD.replace("{latency: 50%}", "\n  bytes: 9\n  latency: soon"), 5, "a time such as 0.5ms"),
         (GOOD.replace("{latency: 50%}", "{bytes: 9, bytes_ratio: 0.5}"), 3, "not both"),
+        (GOOD.replace("{latency: 50%}", "{bytes: 50%, bytes_ratio: 0.5}"), 3, "not both"),
+        (GOOD.replace("{latency: 50%}", "{bytes: 1.5MB}"), 3, "bytes: must be a share such as 20%"),
         (GOOD + "seed:\n\t1\n", 5, "cannot start any token"),
         (GOOD + "model: other.py:make\n", 4, "stands twice"),
     ],

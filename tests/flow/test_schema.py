@@ -33,6 +33,8 @@ def test_every_example_is_valid(schema: jsonschema.Draft202012Validator, path: P
         {"sede": 1},
         {"seed": -1},
         {"budget": {"latency": "50"}},
+        {"budget": {"macs": 0.4}},
+        {"budget": {"bytes": "1.5MB"}},
         {"budget": {"latncy": "50%"}},
         {"method": {"name": "magnitud"}},
         {"method": {"name": "zeros", "sparsity": 2}},

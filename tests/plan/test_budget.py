@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from wieldy.core.errors import ConfigError
 from wieldy.core.records import Interval, Timing
-from wieldy.plan.budget import Budget, parse_latency
+from wieldy.plan.budget import Budget, parse_goal, parse_latency
 
 
 def timing(ratio: float, milliseconds: float = 1.0) -> Timing:
@@ -74,6 +74,29 @@ def test_anything_else_is_refused_and_shown(text: str) -> None:
 def test_a_share_or_time_out_of_range_is_refused_by_the_budget(text: str) -> None:
     with pytest.raises(ConfigError, match="latency"):
         Budget(**parse_latency(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("latency", "50%", {"latency_ratio": 0.5}),
+        ("macs", "40 %", {"macs_ratio": 0.4}),
+        ("bytes", "12.5%", {"bytes_ratio": 0.125}),
+        ("bytes", 12000, {"bytes": 12000}),
+        ("bytes", "12000", {"bytes": "12000"}),
+    ],
+)
+def test_goals_may_be_written_as_shares(name: str, value: object, wanted: dict[str, object]) -> None:
+    assert parse_goal(name, value) == wanted
+    assert Budget(**wanted).goals()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("macs", 0.4), ("macs", "12000"), ("bytes", "1.5MB"), ("bytes", True), ("bytes", -3)]
+)
+def test_a_goal_that_could_mean_anything_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: must be a share such as 20%"):
+        parse_goal(name, value)
 
 
 def test_goals_are_one_phrase_and_not_rounded() -> None:

@@ -26,7 +26,7 @@ data: {data}          # or one of {built_in}
 budget:
   latency: 50%               # of the original's milliseconds; or a time, such as 0.5ms
   max_drop_points: 1.0       # that {metric} may lose on the test examples, in hundredths of its scale
-  # bytes: 1000000           # or bytes_ratio, macs_ratio; all that are given must be met
+  # bytes: 20%               # or a number of them; macs: 40%. All goals that are given must be met
 
 # How: the default takes whole channels out. See docs/recipes.md for the others.
 # method: {{name: zeros, sparsity: 0.9}}

@@ -14,7 +14,7 @@ from wieldy.flow.state import Planning, Recovery, Stage
 from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import by_name
-from wieldy.plan.budget import Budget, parse_latency
+from wieldy.plan.budget import SHORT, Budget, parse_goal
 
 Config = TypeVar("Config", bound=Frozen)
 VERSION = 1
@@ -36,7 +36,7 @@ class Recipe(Frozen):
         weights: a file with the model's state: safetensors, or what `torch.save` wrote of a `state_dict`.
         data: `file.py:name` of `wieldy.Data`, of what `wieldy.Data` takes by name, or of a function that
             returns either; or the name of a built-in set.
-        budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`.
+        budget: as `wieldy.Budget`, with `latency: 50%` or `latency: 0.5ms`; `macs`, `bytes` take shares.
         method: `name` and the method's own settings; default: taylor where the metric has a loss, else
             magnitude.
         steps: instead of a method, several in order: each a mapping with a `method`, and where they differ
@@ -77,12 +77,15 @@ class Recipe(Frozen):
     def budget_value(self) -> Budget:
         """Return the budget."""
         given = dict(self.budget)
-        if "latency" in given:
+        for name in given.keys() & set(SHORT):
             try:
-                given |= parse_latency(str(given.pop("latency")))
+                goal = parse_goal(name, given.pop(name))
             except ConfigError as error:
-                raise ConfigError(str(error), ("budget", "latency")) from None
-        return built(Budget, given, "budget", more=("latency",))
+                raise ConfigError(str(error), ("budget", name)) from None
+            if goal.keys() & given.keys():
+                raise ConfigError(f"budget: give {name} or {next(iter(goal))}, not both", ("budget", name))
+            given |= goal
+        return built(Budget, given, "budget", more=SHORT)
 
     def method_value(self) -> MethodConfig | None:
         """Return the method's config, with the recipe's seed unless it names its own; None: the default."""

@@ -7,7 +7,7 @@ from wieldy.flow.recipe import Recipe
 from wieldy.flow.state import Planning, Recovery
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.methods.registry import METHODS
-from wieldy.plan.budget import LATENCY, Budget
+from wieldy.plan.budget import LATENCY, SHARE, Budget
 from wieldy.train.fit import FitConfig
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +25,9 @@ def recipe_schema() -> Schema:
     whole = _of(Recipe, definitions)
     parts = whole["properties"]
     budget = _of(Budget, definitions)
-    budget["properties"]["latency"] = {"type": "string", "pattern": f"^{LATENCY}$"}
+    share = {"type": "string", "pattern": f"^{SHARE}$"}
+    budget["properties"] |= {"latency": {"type": "string", "pattern": f"^{LATENCY}$"}, "macs": share}
+    budget["properties"]["bytes"]["anyOf"].append(share)
     recovery = _of(Recovery, definitions)
     recovery["properties"]["fit"] = _of(FitConfig, definitions)
     parts["budget"], parts["recovery"] = budget, recovery

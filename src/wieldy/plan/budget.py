@@ -9,7 +9,9 @@ from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.core.records import Timing
 
+SHARE = r"\s*(\d+(?:\.\d+)?)\s*%\s*"
 LATENCY = r"\s*(\d+(?:\.\d+)?)\s*(%|ms)\s*"
+SHORT = ("latency", "macs", "bytes")  # goals as a recipe or the command line may write them
 
 
 class Budget(Frozen):
@@ -123,6 +125,24 @@ class Budget(Frozen):
         if self.latency_ratio:
             return ratio / self.latency_ratio
         return ms / self.latency_ms if self.latency_ms else 0.0
+
+
+def parse_goal(name: str, value: object) -> dict[str, object]:
+    """Read one of `SHORT`: a share such as `50%` or, of a time or bytes, what may be used of them.
+
+    Example:
+        >>> parse_goal("latency", "0.5ms"), parse_goal("bytes", "20%"), parse_goal("bytes", 9000)
+        ({'latency_ms': 0.5}, {'bytes_ratio': 0.2}, {'bytes': 9000})
+    """
+    if name == "latency":
+        return {**parse_latency(str(value))}
+    found = re.fullmatch(SHARE, str(value))
+    if found:
+        return {f"{name}_ratio": float(found[1]) / 100}
+    if name == "bytes" and str(value).strip().isdecimal():
+        return {"bytes": value}
+    also = " or a whole number" if name == "bytes" else ""
+    raise ConfigError(f"{name}: must be a share such as 20%{also}; got {value!r}.")
 
 
 def parse_latency(text: str) -> dict[str, float]:
