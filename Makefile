@@ -10,7 +10,7 @@ demo: $(READY)  ## shrink the embedded network to half its milliseconds; ends wi
 	$(BIN)/wieldy demo --out runs/demo
 
 test: lint types docs-check  ## lint, types, generated docs and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
