@@ -40,7 +40,7 @@ from wieldy.graph.pivoting import (
 from wieldy.graph.trace import trace
 from wieldy.methods.contract import Hook
 from wieldy.methods.prune import zeros
-from wieldy.methods.prune.pivot import Pivot, PivotConfig
+from wieldy.methods.prune.pivot import SHAPES, Pivot, PivotConfig
 from wieldy.package.save import save
 from wieldy.runtime.measure import Subject
 from wieldy.runtime.measure import measure as time_pair
@@ -83,7 +83,7 @@ def measure(
     """
     seeds = SEEDS[:1] if quick else SEEDS
     found = [of_planted(seeds, find), of_turns(seeds, refine), of_folding(make)]
-    found += [*of_blocks(seeds, progress, make), of_sets(seeds, progress, make)]
+    found += [*of_blocks(seeds, progress, make), *of_sets(seeds, progress, make)]
     return [*found, *of_speed(quick, progress)] if speed else found
 
 
@@ -206,7 +206,7 @@ def of_blocks(seeds: Sequence[int], progress: Progress, make: Make = Pivot) -> l
     """Return how many points learnt diagonal blocks are ahead of their controls, in the worst seed."""
     config = PivotConfig(template="diagonal", blocks=BLOCKS, smallest=1, starts=4)
     controls = {"drawn ones": Drawn, "neighbours": InPlace, "ones sorted by magnitude": Sorted}
-    ahead = compared(seeds, progress, lambda kind: kind(config, EVERY[:2]), make, controls)
+    _, ahead = compared(seeds, progress, lambda kind: kind(config, EVERY[:2]), make, controls)
     return [
         claim(
             what=f"points that {BLOCKS} learnt diagonal blocks are ahead of {name}, worst seed",
@@ -216,20 +216,25 @@ def of_blocks(seeds: Sequence[int], progress: Progress, make: Make = Pivot) -> l
     ]  # fmt: skip
 
 
-def of_sets(seeds: Sequence[int], progress: Progress, make: Make = Pivot) -> Claim:
-    """Return how many points learnt sets are ahead of neighbours; say what two others have."""
-    config = PivotConfig(sparsity=SPARSITY)
-    controls = {"neighbours": InPlace, "rows sorted by magnitude": Sorted}
-    ahead = compared(seeds, progress, lambda kind: kind(config, EVERY), make, controls)
-    unstructured = Mask(EVERY, zeros.ZerosConfig(sparsity=SPARSITY))
-    cost = [points(unstructured, seed) - points(make(config, EVERY), seed) for seed in seeds]
-    progress.say(
-        f"block_8x1 at {SPARSITY:.0%} zeros: against zeros without a pattern it loses {_listed(cost)}"
-    )
+def of_sets(seeds: Sequence[int], progress: Progress, make: Make = Pivot) -> list[Claim]:
+    """Return how many points learnt sets of each form are ahead of neighbours; say what two others have."""
+    without = [points(Mask(EVERY, zeros.ZerosConfig(sparsity=SPARSITY)), seed) for seed in seeds]
+    return [of_form(form, without, seeds, progress, make) for form in SHAPES]
+
+
+def of_form(
+    form: str, without: Sequence[float], seeds: Sequence[int], progress: Progress, make: Make
+) -> Claim:
+    """Return the claim for one form of blocks; `without`: the points of zeros that have no pattern."""
+    config = PivotConfig.model_validate({"template": form, "sparsity": SPARSITY})
+    controls = {"neighbours": InPlace, "sets sorted by magnitude": Sorted}
+    learnt, ahead = compared(seeds, progress, lambda kind: kind(config, EVERY), make, controls)
+    lost = _listed([most - of for most, of in zip(without, learnt, strict=True)])
+    progress.say(f"{form} at {SPARSITY:.0%} zeros: against zeros without a pattern it loses {lost}")
     for name, found in ahead.items():
-        progress.say(f"block_8x1 at {SPARSITY:.0%} zeros: against {name} it gains {_listed(found)}")
+        progress.say(f"{form} at {SPARSITY:.0%} zeros: against {name} it gains {_listed(found)}")
     return claim(
-        what=f"points that learnt sets of block_8x1 are ahead of neighbours, {SPARSITY:.0%} zeros, worst",
+        what=f"points that learnt sets of {form} are ahead of neighbours, {SPARSITY:.0%} zeros, worst",
         measured=min(ahead["neighbours"]), relation=">", threshold=0.0,
     )  # fmt: skip
 
@@ -240,16 +245,17 @@ def compared(
     ready: Callable[[Make], Pivot],
     make: Make,
     controls: Mapping[str, Make],
-) -> dict[str, list[float]]:
-    """Return how many points what `make` makes is ahead of each control, for each seed."""
+) -> tuple[list[float], dict[str, list[float]]]:
+    """Return, for each seed, the points of what `make` makes, and how many it is ahead of each control."""
+    learnt: list[float] = []
     ahead: dict[str, list[float]] = {name: [] for name in controls}
     with progress.task("learnt blocks and their controls", len(seeds)) as task:
         for seed in seeds:
-            learnt = points(ready(make), seed)
+            learnt.append(points(ready(make), seed))
             for name, control in controls.items():
-                ahead[name].append(learnt - points(ready(control), seed))
-            task.advance(1, f"seed {seed}: {learnt:.2f}")
-    return ahead
+                ahead[name].append(learnt[-1] - points(ready(control), seed))
+            task.advance(1, f"seed {seed}: {learnt[-1]:.2f}")
+    return learnt, ahead
 
 
 def _listed(found: Sequence[float]) -> str:
