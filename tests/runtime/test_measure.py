@@ -14,7 +14,7 @@ from wieldy.package.save import save
 from wieldy.runtime import engine
 from wieldy.runtime import measure as module
 from wieldy.runtime.lower import lower
-from wieldy.runtime.measure import Subject, layer_times, measure, measure_beside
+from wieldy.runtime.measure import Quiet, Subject, layer_times, measure, measure_beside
 from wieldy.runtime.tier import CAP, available_tiers, cpu_name, current_tier, has_bf16
 
 QUICK = {"threads": 1, "batch": 16, "rounds": 5, "processes": 1}
@@ -138,23 +138,31 @@ def test_one_process_has_the_interval_of_its_own_rounds(wide, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("quiet_ms", "asked", "kept"),
+    ("quiet", "asked", "kept"),
     [
         (None, 2, [1.4, 1.2]),
-        (1.3, 2, [1.2, 1.4]),  # a tenth more is what it is without anybody else
-        (1.1, 3, [1.05, 1.2]),  # one of the two was disturbed
-        (1.0, 4, [0.9, 1.05]),  # both were
-        (0.5, 6, [0.7, 0.9]),  # often enough: the quietest count
+        (Quiet(1.3), 2, [1.2, 1.4]),  # a tenth more is what it is without anybody else
+        (Quiet(1.1), 3, [1.05, 1.2]),  # one of the two was disturbed
+        (Quiet(1.0), 4, [0.9, 1.05]),  # both were
+        (Quiet(0.5, patience=4), 6, [0.7, 0.9]),  # often enough: the quietest count
+        (Quiet(1.0, patience=1), 3, [1.05, 1.2]),
     ],
 )
-def test_what_was_measured_beside_others_is_measured_again(monkeypatch, quiet_ms, asked, kept):
+def test_what_was_measured_beside_others_is_measured_again(monkeypatch, quiet, asked, kept):
     pauses = []
     monkeypatch.setattr(module.time, "sleep", pauses.append)
     answers = [{"original_ms": ms} for ms in (1.4, 1.2, 1.05, 0.9, 1.3, 0.7)]
     monkeypatch.setattr(module, "_ask", lambda *_: answers.pop(0))
-    found = module._asked({"batch": 1}, "avx2", 2, quiet_ms=quiet_ms)
+    found = module._asked({"batch": 1}, "avx2", 2, quiet=quiet)
     assert [answer["original_ms"] for answer in found] == kept
     assert (6 - len(answers), len(pauses)) == (asked, asked - 2)
+
+
+def test_the_measurements_of_a_run_learn_what_is_quiet(wide, monkeypatch):
+    monkeypatch.setattr(module, "_ask", Children([0.5]))
+    quiet = Quiet()
+    timing = measure(Subject(wide), Subject(wide), threads=1, processes=1, quiet=quiet)
+    assert quiet == Quiet(timing.original_ms)
 
 
 def test_two_real_processes_make_one_figure(wide):

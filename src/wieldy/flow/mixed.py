@@ -39,6 +39,7 @@ from wieldy.train.mask import Mask
 BRIEF_SECONDS = 5  # of a training by which a mix is judged
 PACE_BATCHES = 4  # by which it is told how many examples that is
 MOST_EXAMPLES = 5120
+PATIENCE = 60  # processes more, where others are on the machine: one wrong figure misleads all that follows
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
 
 
@@ -50,10 +51,11 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
         ConfigError: a layer to keep does not exist.
         KernelError: there is no cost table without the compiled kernels.
     """
+    run.quiet.patience += PATIENCE
     say_what_a_switch_does(run, network)
     bench = bench_of(run, network, planning)
     planned = plan_mix(bench, planning.kinds, planning.curve)
-    mix, run.quiet_ms = planned.mix, planned.quiet_ms
+    mix = planned.mix
     run.progress.say(f"chosen: {mix}")
     small, records = thinned(network, mix, bench.stats)
     run.quantize = bench.integer if mix.in_levels else None
@@ -74,7 +76,7 @@ def say_what_a_switch_does(run: Run, network: GraphNetwork) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
         path = save(network, Path(folder) / ORIGINAL)
-        timing = measure(Subject(path), Subject(path, "bf16"), **run.settings, processes=3)
+        timing = measure(Subject(path), Subject(path, "bf16"), **run.settings, processes=3, quiet=run.quiet)
     enough = run.budget.time_over_goal(timing, surely=True) <= 1
     run.progress.say(
         f"bf16 alone, without any change of the file: {timing.ratio.value:.3f} of the milliseconds"
@@ -106,7 +108,7 @@ def bench_of(run: Run, network: GraphNetwork, planning: Planning) -> Bench:
         network=network, data=run.data, budget=run.budget, forecaster=Forecaster(network, table),
         options=options, stats=stats, train=partial(rehearsed, run, few, network),
         integer=integer if planning.eight_bits else None, threads=run.threads, batch=run.batch,
-        tier=run.tier, accept=run.accept, ledger=run.ledger, progress=run.progress,
+        tier=run.tier, accept=run.accept, quiet=run.quiet, ledger=run.ledger, progress=run.progress,
     )  # fmt: skip
 
 

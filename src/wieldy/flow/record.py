@@ -57,7 +57,7 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
         )
         task.advance()
         # last: some CPUs are slower just after training
-        timing = measure(first, second, quiet_ms=run.quiet_ms, **run.settings)
+        timing = measure(first, second, quiet=run.quiet, **run.settings)
         task.advance(1, f"{timing.ratio} of the milliseconds")
         record = assemble(run, plan, original, package, timing, evidence, accounted)
         record = record.model_copy(
@@ -74,9 +74,10 @@ def switch_gains(run: Run, original: Subject, package: Subject) -> tuple[tuple[s
     """Time what a switch alone gains: bf16, where the tier has it, on both networks."""
     if not has_bf16(run.tier):
         return ()
-    return (
-        ("original in bf16", measure(original, Subject(original.path, "bf16"), **run.settings)),
-        ("package in bf16", measure(original, Subject(package.path, "bf16"), **run.settings)),
+    names = (("original in bf16", original.path), ("package in bf16", package.path))
+    return tuple(
+        (name, measure(original, Subject(path, "bf16"), quiet=run.quiet, **run.settings))
+        for name, path in names
     )
 
 

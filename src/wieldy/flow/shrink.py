@@ -162,8 +162,7 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     check_data(network, run.data)
     check_fingerprint(run, network)
     if run.batch is None:
-        timing = own_timing(run, network)
-        run.batch, run.quiet_ms = timing.batch, timing.original_ms
+        run.batch = own_timing(run, network).batch
     done = reduced(run, network)
     small, accounted, formats = done.network, done.accounted, done.formats
     steps: list[dict[str, Any]] = [done.plan.method, run.recovery.model_dump()]
@@ -257,7 +256,7 @@ def own_timing(run: Run, network: GraphNetwork) -> Timing:
     """Time a network against itself: at its batch the whole run measures, so that no two figures differ."""
     with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
         original = Subject(save(network, Path(folder) / ORIGINAL))
-        return measure(original, original, **run.settings, rounds=1, processes=1)
+        return measure(original, original, **run.settings, rounds=1, processes=1, quiet=run.quiet)
 
 
 def check_data(network: GraphNetwork, data: Data) -> None:

@@ -1,7 +1,7 @@
 """What one run carries from step to step, and the files that it leaves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from wieldy.methods.contract import MethodConfig
 from wieldy.methods.quantize.integer import IntegerConfig
 from wieldy.plan.budget import Budget
 from wieldy.plan.mix import KINDS, Kind
+from wieldy.runtime.measure import Quiet
 from wieldy.train.fit import FitConfig
 from wieldy.train.watch import Log
 
@@ -119,7 +120,7 @@ class Run:
     stages: tuple[Stage, ...] = ()  # instead of one method, several in order
     teacher: GraphNetwork | None = None  # of what is trained; None: the network that a method began with
     zeros_stay: bool = False  # whether weights that are zero before a training are so after it
-    quiet_ms: float | None = None  # what the original takes while nobody else is on the machine
+    quiet: Quiet = field(default_factory=Quiet)  # what the original takes while nobody else is there
     brief: bool = False  # whether trainings are rehearsals, whose state need not outlive a crash
 
     @property

@@ -1,6 +1,5 @@
 """Mixes of one network: built, saved, timed, trained briefly and judged."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from wieldy.plan.forecast import Forecaster
 from wieldy.plan.greedy import Point
 from wieldy.plan.mix import Mix, thinned, zeroed
 from wieldy.plan.sensitivity import Option
-from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.measure import Quiet, Subject, measure
 from wieldy.runtime.timing import PROCESSES
 from wieldy.stats.collect import Stats
 from wieldy.train.fit import evaluate
@@ -56,6 +55,7 @@ class Bench:
         integer: how layers are rounded; None: none are.
         threads, batch, tier: what milliseconds are measured with.
         accept: may refuse a network that was built, trained briefly and rounded.
+        quiet: what the original takes while nobody else is on the machine.
     """
 
     network: GraphNetwork
@@ -70,6 +70,7 @@ class Bench:
     batch: int
     tier: str
     accept: Accept | None = None
+    quiet: Quiet = field(default_factory=Quiet)
     ledger: Ledger = field(default_factory=lambda: Ledger(None))
     progress: Progress = field(default_factory=Silent)
 
@@ -129,7 +130,6 @@ class Judge:
         self._found: dict[str, MixPoint] = {}
         self._timed: list[Measured] = []
         self._rate_at = FIRST_RATE
-        self.quiet_ms = math.inf
         self.chosen: MixPoint | None = None
         own = self.measured(Track("original", ()), Point(Mix(), self._first, 0.0))
         self.original_ms, self.original_bytes = own.timing.original_ms, own.sizes[0]
@@ -161,7 +161,6 @@ class Judge:
         timing = self._timed_beside_original(path, processes)
         if processes >= PROCESSES and timing.ratio.high > WIDE * timing.ratio.value:
             timing = self._timed_beside_original(path, 2 * processes)  # by which one slow process says less
-        self.quiet_ms = min(self.quiet_ms, timing.original_ms)
         macs = total_macs(bench.network.program), total_macs(small.program)
         sizes = self._original.stat().st_size, path.stat().st_size
         predicted = self.forecast(track, point)[0]
@@ -173,7 +172,7 @@ class Judge:
         bench = self._bench
         return measure(
             Subject(self._original), Subject(path), threads=bench.threads, batch=bench.batch, tier=bench.tier,
-            processes=processes, quiet_ms=self.quiet_ms, ledger=bench.ledger,
+            processes=processes, quiet=bench.quiet, ledger=bench.ledger,
         )  # fmt: skip
 
     def knows(self, mix: Mix) -> bool:

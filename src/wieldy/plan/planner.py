@@ -39,7 +39,6 @@ class Planned:
 
     mix: Mix
     points: tuple[MixPoint, ...]
-    quiet_ms: float  # what the original takes while nobody else is on the machine
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _planned(bench: Bench, judge: Judge, kinds: Sequence[Kind], curve: int) -> P
     best = _best(bench, finalists, judge)
     judge.chosen = best.point
     _curve(bench, best, judge, curve)
-    return Planned(best.measured.point.mix, judge.every(), judge.quiet_ms)
+    return Planned(best.measured.point.mix, judge.every())
 
 
 def _begun(judge: Judge, track: Track) -> Track:
