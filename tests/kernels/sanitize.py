@@ -28,7 +28,7 @@ SOURCES = {
     "sparse_int8/avx2.cpp": AVX2, "sparse_int8/avx_vnni.cpp": [*AVX2, "-mavxvnni"],
     "sparse_int8/avx512_vnni.cpp": [*AVX512, "-mavx512vnni"],
 }  # fmt: skip
-STANDINS = ("blocked_range", "parallel_for", "partitioner", "task_arena")
+STANDINS = ("blocked_range", "parallel_for", "partitioner", "task_arena", "task_group")
 
 
 def run(command: list[str], **environment: str) -> None:

@@ -35,6 +35,21 @@ void parallel_for(const blocked_range<T>& range, const Body& body, const simple_
     for (auto& thread : threads) thread.join();
 }
 
+class task_group {
+public:
+    template <class Body>
+    void run(const Body& body) {
+        threads_.emplace_back(body);
+    }
+    void wait() {
+        for (auto& thread : threads_) thread.join();
+        threads_.clear();
+    }
+
+private:
+    std::vector<std::thread> threads_;
+};
+
 class task_arena {
 public:
     explicit task_arena(int threads) { concurrency() = threads; }

@@ -43,8 +43,9 @@ void run(std::ifstream& file, const wieldy::Variant& variant, wieldy::LevelKerne
                                   levels};
     const wieldy::Workspace workspace(plan.workspace_floats);
     tbb::task_arena(static_cast<int>(head[0])).execute([&] {
+        wieldy::Team team(static_cast<int>(head[0]));
         for (int repeat = 0; repeat < 2; ++repeat)
-            wieldy::run_region(plan, workspace.data(), inputs.data(), outputs.data());
+            wieldy::run_region(plan, team, workspace.data(), inputs.data(), outputs.data());
     });
 }
 

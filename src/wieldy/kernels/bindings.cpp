@@ -70,7 +70,8 @@ std::vector<std::vector<double>> run(const ConstInts& steps, const ConstInts& in
             for (const auto& input : inputs) from.push_back(input.data() + example * input.size() / examples);
             for (const auto& output : outputs) to.push_back(output.data() + example * output.size() / examples);
             if (evict) touch(*evict);
-            run_region(plan, workspace.data(), from.data(), to.data(), &times.emplace_back());
+            Team team(threads);
+            run_region(plan, team, workspace.data(), from.data(), to.data(), &times.emplace_back());
         }
     });
     return times;

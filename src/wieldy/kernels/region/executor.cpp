@@ -1,6 +1,9 @@
 #include "executor.h"
 
 #include <sys/mman.h>
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+#include <tbb/partitioner.h>
 
 #include <algorithm>
 #include <chrono>
@@ -43,7 +46,7 @@ void each_row(const Planes& planes, const Part& part, bool channels_last, const 
 void load(const Run& run, const Load& step) {
     const float* __restrict in = run.inputs[step.input];
     float* __restrict out = run.workspace + step.to.begin;
-    parallel_parts(step.to, [&](const Part& part) {
+    parallel_parts(run, step.to, [&](const Part& part) {
         each_row(step.to, part, step.channels_last, [&](std::int64_t plane, std::int64_t tensor, int count) {
             if (count == 1) out[plane] = in[tensor];
             else std::memcpy(out + plane, in + tensor, sizeof(float) * count);
@@ -58,7 +61,7 @@ void load(const Run& run, const Load& step) {
 void store(const Run& run, const Store& step) {
     const float* __restrict in = run.workspace + step.from.begin;
     float* __restrict out = run.outputs[step.output];
-    parallel_parts(step.from, [&](const Part& part) {
+    parallel_parts(run, step.from, [&](const Part& part) {
         each_row(step.from, part, step.channels_last, [&](std::int64_t plane, std::int64_t tensor, int count) {
             if (count == 1) out[tensor] = in[plane];
             else std::memcpy(out + tensor, in + plane, sizeof(float) * count);
@@ -107,7 +110,7 @@ void split_span(const Run& run, const Split& step, const float* source, const Sp
 }
 
 void split(const Run& run, const Split& step) {
-    parallel_parts(step.from, [&](const Part& part) {
+    parallel_parts(run, step.from, [&](const Part& part) {
         const Span span{part.channel_begin, part.channel_end, part.row_begin * step.from.pitch,
                         part.row_end * step.from.pitch};
         split_span(run, step, run.workspace + step.from.begin, span);
@@ -176,7 +179,7 @@ Int chain(const Run& run, const Chain& step, const Int* members) {
     const auto cut = [](int begin, int end, int k, int pieces) {
         return begin + static_cast<int>(static_cast<std::int64_t>(end - begin) * k / pieces);
     };
-    parallel(step.row_tasks * step.tile_tasks, [&](int k) {
+    run.team.run(step.row_tasks * step.tile_tasks, [&](int k) {
         const int row = k % step.row_tasks, task = k / step.row_tasks;
         const int begin = cut(0, vectors, task, step.tile_tasks), end = cut(0, vectors, task + 1, step.tile_tasks);
         const int tiles = ((end - begin) * kRoom + step.tile - 1) / step.tile;
@@ -229,7 +232,7 @@ void pool(const Run& run, const Pool& step) {
                        step.stride_x == 2 && step.pad_y == 0 && step.pad_x == 0 && step.dilation_y == 1 &&
                        step.dilation_x == 1 && 2 * step.to.height <= step.from.height &&
                        2 * step.to.width <= step.from.width;
-    parallel_parts(step.to, [&](const Part& part) {
+    parallel_parts(run, step.to, [&](const Part& part) {
         for (int c = part.channel_begin; c < part.channel_end; ++c)
             for (int y = part.row_begin; y < part.row_end; ++y) {
                 float* out = channel(run, step.to, c) + y * step.to.pitch;
@@ -242,7 +245,7 @@ void pool(const Run& run, const Pool& step) {
 
 void mean(const Run& run, const Mean& step) {
     const Planes& from = step.from;
-    parallel_parts(step.to, [&](const Part& part) {
+    parallel_parts(run, step.to, [&](const Part& part) {
         for (int c = part.channel_begin; c < part.channel_end; ++c) {
             double sum = 0;
             for (int y = 0; y < from.height; ++y) {
@@ -298,13 +301,17 @@ void WorkspacePool::give_back(std::unique_ptr<Workspace> workspace) {
 }
 
 void run_linear(const Linear& task, LinearKernel kernel, const Int* cuts, int tasks) {
-    parallel(tasks, [&](int k) { kernel(task, cuts[k], cuts[k + 1]); });
+    // Not with the static partitioner: it posts a letter for every task it means for another thread, and where that
+    // thread is kept from the cores by other processes, the letters pile up (a gigabyte in two minutes).
+    tbb::parallel_for(tbb::blocked_range<int>(0, tasks), [&](const tbb::blocked_range<int>& range) {
+        for (int k = range.begin(); k != range.end(); ++k) kernel(task, cuts[k], cuts[k + 1]);
+    }, tbb::simple_partitioner());
 }
 
-void run_region(const RegionPlan& plan, float* workspace, const float* const* inputs, float* const* outputs,
-                std::vector<double>* step_ms) {
+void run_region(const RegionPlan& plan, Team& team, float* workspace, const float* const* inputs,
+                float* const* outputs, std::vector<double>* step_ms) {
     using Clock = std::chrono::steady_clock;
-    const Run run{plan, workspace, inputs, outputs};
+    const Run run{plan, team, workspace, inputs, outputs};
     for (Int at = 0; at < plan.steps_length;) {
         const Int* step = plan.steps + at;
         const auto begin = step_ms ? Clock::now() : Clock::time_point();

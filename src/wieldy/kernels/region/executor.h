@@ -1,4 +1,4 @@
-// Runs the steps of a region on the threads of the TBB arena it is called in.
+// Runs the steps of a region on a team of threads of the TBB arena it is called in.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 #include "../sparse_int8/product.h"
 #include "../sparse_linear/linear.h"
 #include "steps.h"
+#include "team.h"
 
 namespace wieldy {
 
@@ -50,8 +51,8 @@ struct RegionPlan {
 
 // Compute one example. A tensor is (channels, height, width), contiguous. `step_ms`, if given, gets the
 // milliseconds of each step.
-void run_region(const RegionPlan& plan, float* workspace, const float* const* inputs, float* const* outputs,
-                std::vector<double>* step_ms = nullptr);
+void run_region(const RegionPlan& plan, Team& team, float* workspace, const float* const* inputs,
+                float* const* outputs, std::vector<double>* step_ms = nullptr);
 
 // Compute a linear layer; `cuts` are row blocks between which the work is about equal.
 void run_linear(const Linear& task, LinearKernel kernel, const Int* cuts, int tasks);

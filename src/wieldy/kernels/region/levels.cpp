@@ -90,7 +90,7 @@ void quantize(const Run& run, const Quantize& step) {
     const Scaled by(step.scale);
     const float* in = run.inputs[step.input];
     const std::int64_t plane = std::int64_t{to.height} * to.width;
-    parallel_parts(to, [&](const Part& part) {
+    parallel_parts(run, to, [&](const Part& part) {
         each_word_row(part, step.channels, [&](int word, int channels, int y) {
             float* row = channel(run, to, word) + std::int64_t{y} * to.pitch;
             if (!step.channels_last) {
@@ -112,7 +112,7 @@ void dequantize(const Run& run, const Dequantize& step) {
     const float scale = as_float(step.scale.scale);
     float* out = run.outputs[step.output];
     const std::int64_t plane = std::int64_t{from.height} * from.width;
-    parallel_parts(from, [&](const Part& part) {
+    parallel_parts(run, from, [&](const Part& part) {
         each_word_row(part, step.channels, [&](int word, int channels, int y) {
             const std::uint8_t* row = bytes(channel(run, from, word) + std::int64_t{y} * from.pitch);
             const std::int64_t far = step.channels_last ? 1 : plane, next = step.channels_last ? step.channels : 1;
@@ -145,7 +145,7 @@ void pool_words(const LevelPool& step, const float* plane, float* out, float* pi
 }
 
 void level_pool(const Run& run, const LevelPool& step) {
-    parallel_parts(step.to, [&](const Part& part) {
+    parallel_parts(run, step.to, [&](const Part& part) {
         std::vector<float> picked(step.to.width);
         for (int word = part.channel_begin; word < part.channel_end; ++word)
             for (int y = part.row_begin; y < part.row_end; ++y) {
@@ -161,7 +161,7 @@ void level_pool(const Run& run, const LevelPool& step) {
 void level_mean(const Run& run, const LevelMean& step) {
     const Planes& from = step.from;
     const std::int64_t pixels = std::int64_t{from.height} * from.width;
-    parallel_parts(step.to, [&](const Part& part) {
+    parallel_parts(run, step.to, [&](const Part& part) {
         for (int c = part.channel_begin; c < part.channel_end; ++c) {
             std::int64_t sum = 0;
             for (int y = 0; y < from.height; ++y) {

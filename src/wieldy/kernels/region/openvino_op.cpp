@@ -2,6 +2,7 @@
 #include <openvino/core/extension.hpp>
 #include <openvino/core/op_extension.hpp>
 #include <openvino/op/op.hpp>
+#include <tbb/task_arena.h>
 
 #include "../variants.h"
 #include "executor.h"
@@ -50,6 +51,7 @@ public:
                               values.data<float>(), static_cast<std::size_t>(workspace_floats_),
                               find_variant(variant_).product, level_kernel(level_variant_)};
         auto workspace = pool_->take(plan.workspace_floats);
+        Team team(tbb::this_task_arena::max_concurrency());
         for (std::size_t example = 0; example < outputs[0].get_shape()[0]; ++example) {
             std::vector<const float*> from;
             std::vector<float*> to;
@@ -57,7 +59,7 @@ public:
                 from.push_back(inputs[i].data<float>() + example * inputs[i].get_strides()[0] / sizeof(float));
             for (auto& output : outputs)
                 to.push_back(output.data<float>() + example * output.get_strides()[0] / sizeof(float));
-            run_region(plan, workspace->data(), from.data(), to.data());
+            run_region(plan, team, workspace->data(), from.data(), to.data());
         }
         pool_->give_back(std::move(workspace));
         return true;

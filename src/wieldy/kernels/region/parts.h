@@ -1,15 +1,11 @@
-// What the steps of a region share: a run, and planes cut into parts for the threads of the arena.
+// What the steps of a region share: a run, and planes cut into parts for the threads of a team.
 #pragma once
-
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-#include <tbb/partitioner.h>
-#include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "executor.h"
+#include "team.h"
 
 namespace wieldy {
 
@@ -17,6 +13,7 @@ constexpr int kRowsToShare = 14;
 
 struct Run {
     const RegionPlan& plan;
+    Team& team;
     float* workspace;
     const float* const* inputs;
     float* const* outputs;
@@ -28,15 +25,6 @@ inline float as_float(Int bits) {
     return value;
 }
 
-// Not with the static partitioner: it posts a letter for every task it means for another thread, and where that
-// thread is kept from the cores by other processes, the letters pile up (a gigabyte in two minutes).
-template <class Body>
-void parallel(int count, const Body& body) {
-    tbb::parallel_for(tbb::blocked_range<int>(0, count), [&](const tbb::blocked_range<int>& range) {
-        for (int i = range.begin(); i != range.end(); ++i) body(i);
-    }, tbb::simple_partitioner());
-}
-
 struct Part {  // of planes: channels and rows
     int channel_begin, channel_end, row_begin, row_end;
 };
@@ -44,11 +32,11 @@ struct Part {  // of planes: channels and rows
 // Large planes are shared out by rows, as the tiles of a chain are, so that a core finds in its own cache what it
 // wrote before; small ones by channels.
 template <class Body>
-void parallel_parts(const Planes& planes, const Body& body) {
+void parallel_parts(const Run& run, const Planes& planes, const Body& body) {
     const bool by_rows = planes.height >= kRowsToShare;
     const int count = by_rows ? planes.height : planes.channels;
-    const int tasks = std::min(count, tbb::this_task_arena::max_concurrency());
-    parallel(tasks, [&](int task) {
+    const int tasks = std::min(count, run.team.threads());
+    run.team.run(tasks, [&](int task) {
         const auto cut = [&](int k) { return static_cast<int>(static_cast<std::int64_t>(count) * k / tasks); };
         if (by_rows)
             body(Part{0, planes.channels, cut(task), cut(task + 1)});
