@@ -39,7 +39,6 @@ from wieldy.plan.judge import Judge, Track
 from wieldy.plan.mix import Mix
 from wieldy.plan.ranking import rank
 from wieldy.runtime.environment import environment
-from wieldy.runtime.measure import Quiet
 from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import check_tier, cpu_name, current_tier
 from wieldy.stats.collect import Stats
@@ -59,7 +58,6 @@ SINGLES = {
 MULTIPLE = 8  # of the channels that uniform pruning keeps, as the planner's
 UNIFORM = tuple(step / 16 for step in range(1, 14))  # of every group's channels
 EPOCHS, RATE = 10, 0.02
-PATIENCE = 240  # processes timed again where others are on the machine
 SHARED = ("timing", "layers", "pace", "damage", "mix")  # what does not depend on which options there are
 
 
@@ -152,7 +150,7 @@ def run_of(folder: Path, goal: float, tier: str, seed: int, ledger: Ledger) -> R
     return Run(
         folder=folder, data=data, budget=Budget(latency_ratio=goal), method=default_method(data, seed),
         recovery=recovery(seed), seed=seed, threads=usable_cores(), tier=tier, batch=1, title="mix",
-        recipe={}, reproduce=(), ledger=ledger, progress=Silent(), quiet=Quiet(patience=PATIENCE),
+        recipe={}, reproduce=(), ledger=ledger, progress=Silent(),
     )  # fmt: skip
 
 

@@ -157,6 +157,7 @@ def default_method(data: Data, seed: int) -> MethodConfig:
 def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> Run:
     """Do all steps of a run; its folder then holds both packages, the record and the page."""
     check_settings(run)
+    run.quiet.progress = run.progress
     torch.set_num_threads(training_threads(run.threads))
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ class Quiet:
     Attributes:
         ms: the least median so far.
         patience: how many more processes may be asked in all because others were on the machine.
+        progress: is shown the waiting.
     """
 
     ms: float = math.inf
     patience: int = PATIENCE
+    progress: Progress = field(default_factory=Silent, compare=False)
 
     def disturbed(self, original_ms: float) -> bool:
         """Whether others were there."""
@@ -224,13 +226,15 @@ def _asked(
         for _ in range(processes):
             sound += ask()
             shown.advance(1)
-        while quiet and sound < processes and quiet.patience > 0:
-            quiet.patience -= 1
-            time.sleep(PAUSE_SECONDS)
-            sound += ask()
-            shown.advance(0, "others are on the machine: timing again")
     if not quiet:
         return answers
+    if sound < processes and quiet.patience > 0:
+        with quiet.progress.task("timing again: others are on the machine", quiet.patience) as shown:
+            while sound < processes and quiet.patience > 0:
+                quiet.patience -= 1
+                time.sleep(PAUSE_SECONDS)
+                sound += ask()
+                shown.advance(1)
     return sorted(answers, key=lambda of: float(of["original_ms"]))[:processes]
 
 
