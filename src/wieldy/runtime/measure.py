@@ -30,7 +30,7 @@ from wieldy.runtime.timing import PROCESSES, ROUNDS, over_processes
 
 DISTURBED = 1.1  # over what is usual: others are on the machine
 PAUSE_SECONDS = 4.0  # before a process more is asked
-PATIENCE = 24  # processes
+PATIENCE = 12  # processes
 
 
 @dataclass
