@@ -1,11 +1,11 @@
 """The planner's mix beside each single method, on the embedded network at the same milliseconds.
 
-    python benchmarks/mix.py [--goal 0.35] [--seeds 3] [--tier T] [--only mix zeros] [--out DIR]
+    python benchmarks/mix.py [--goal 0.35] [--seeds 3] [--tier T] [--only mix zeros] [--no-uniform]
 
 Every row is a whole run: planned, trained for as many epochs as all others, saved, timed and judged on the
 test pictures. Where a single method cannot reach the goal, that is its row. With seed 0 the mix's trade-off
 curve is set against uniform pruning: the same share of every group of channels, by magnitude, trained
-briefly in the same way. A row is kept as soon as it is measured. Writes mix-TIER.json.
+briefly in the same way. A row is kept as soon as it is measured. Writes mix-PERCENT-TIER.json.
 """
 
 import argparse
@@ -68,11 +68,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tier", default=current_tier())
     parser.add_argument("--only", nargs="+", default=list(SINGLES))
+    parser.add_argument("--uniform", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     asked = parser.parse_args()
     check_tier(asked.tier)
     torch.set_num_threads(usable_cores())
-    path = prepared(asked.out) / f"mix-{asked.tier}.json"
+    path = prepared(asked.out) / f"mix-{100 * asked.goal:g}-{asked.tier}.json"
     kept = json.loads(path.read_text()) if path.is_file() else {"rows": [], "uniform": []}
     done = {(row["method"], row["seed"]) for row in kept["rows"]}
     for seed in range(asked.seeds):
@@ -84,7 +85,7 @@ def main() -> None:
             kept["rows"].append({"method": name, "seed": seed} | found)
             print(json.dumps(kept["rows"][-1])[:400], flush=True)
             keep(path, kept, asked.tier)
-    if not kept["uniform"]:
+    if asked.uniform and not kept["uniform"]:
         kept["uniform"] = [point.model_dump() for point in uniform(asked.goal, asked.tier)]
         keep(path, kept, asked.tier)
 

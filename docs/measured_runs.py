@@ -21,8 +21,7 @@ def mix() -> str:
         head = f"### {found['tier']}, {threads}, on {cpus}\n\n"
         head += f"At most {rows[0]['goal']:.0%} of the milliseconds, {rows[0]['epochs']} epochs each:\n\n"
         parts.append(head + _mix_rows(rows))
-        if found["uniform"]:
-            parts.append(_curve(found))
+        parts += [_curve(row, found["uniform"]) for row in rows if row.get("curve") and row["seed"] == 0][:1]
     return "\n".join(parts) or "not measured yet\n"
 
 
@@ -53,9 +52,8 @@ def _mix_rows(rows: list[dict[str, Any]]) -> str:
     return table(head, lines)
 
 
-def _curve(found: dict[str, Any]) -> str:
-    row = next(row for row in found["rows"] if row["method"] == "mix" and row.get("curve"))
-    rivals = sorted((of["timing"]["ratio"]["value"], of["score"]) for of in found["uniform"])
+def _curve(row: dict[str, Any], uniform: list[dict[str, Any]]) -> str:
+    rivals = sorted((of["timing"]["ratio"]["value"], of["score"]) for of in uniform)
     lines = []
     errors = []
     curve = [point.mix for point in curve_of([MixPoint.model_validate(of) for of in row["curve"]])]
@@ -63,15 +61,25 @@ def _curve(found: dict[str, Any]) -> str:
         ratio = point["timing"]["ratio"]["value"]
         errors.append(abs(point["forecast_ratio"] - ratio) / ratio)
         rival = max((score for at, score in rivals if at <= ratio * 1.02), default=None)
+        beside = ["" if rival is None else f"{rival:.4f}"] if rivals else []
         lines.append([
-            f"{ratio:.3f}", point["mix"], f"{point['score']:.4f}", "" if rival is None else f"{rival:.4f}",
-            f"{point['damage']:.4f}", point["track"], "" if point["mix"] in curve else "beaten",
+            f"{ratio:.3f}", point["mix"], f"{point['score']:.4f}", *beside, f"{point['damage']:.4f}",
+            point["track"], "" if point["mix"] in curve else "beaten",
         ])  # fmt: skip
-    head = ["of the ms", "mix", "validation", "uniform, no slower", "damage", "way down", ""]
+    head = [
+        "of the ms",
+        "mix",
+        "validation",
+        *["uniform, no slower"][: len(rivals)],
+        "damage",
+        "way down",
+        "",
+    ]
+    said = "Beside each the best of uniform pruning that is no slower (by more than 2 %). " if rivals else ""
     return (
         "Trade-off of seed 0, each point after its brief training; beaten: a quicker mix does less damage. "
-        "Beside each the best of uniform pruning that is no slower (by more than 2 %). What was forecast "
-        f"before a point was timed is off by {median(errors):.1%} in the median.\n\n{table(head, lines)}"
+        f"{said}What was forecast before a point was timed is off by {median(errors):.1%} in the median.\n\n"
+        f"{table(head, lines)}"
     )
 
 
