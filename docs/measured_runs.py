@@ -66,15 +66,8 @@ def _curve(row: dict[str, Any], uniform: list[dict[str, Any]]) -> str:
             f"{ratio:.3f}", point["mix"], f"{point['score']:.4f}", *beside, f"{point['damage']:.4f}",
             point["track"], "" if point["mix"] in curve else "beaten",
         ])  # fmt: skip
-    head = [
-        "of the ms",
-        "mix",
-        "validation",
-        *["uniform, no slower"][: len(rivals)],
-        "damage",
-        "way down",
-        "",
-    ]
+    rival_head = ["uniform, no slower"] if rivals else []
+    head = ["of the ms", "mix", "validation", *rival_head, "damage", "way down", ""]
     said = "Beside each the best of uniform pruning that is no slower (by more than 2 %). " if rivals else ""
     return (
         "Trade-off of seed 0, each point after its brief training; beaten: a quicker mix does less damage. "
