@@ -88,9 +88,8 @@ def left_of(run: Run, budget: Budget, original: GraphNetwork, current: GraphNetw
             "bytes_ratio": files[1].stat().st_size / files[0].stat().st_size,
         }
         if budget.latency_ratio:
-            shares["latency_ratio"] = measure(
-                *map(Subject, files), quiet=run.quiet, **run.settings
-            ).ratio.value
+            timing = measure(*map(Subject, files), quiet=run.quiet, **run.settings)
+            shares["latency_ratio"] = timing.ratio.value
     goals = {name: getattr(budget, name) for name in shares}
     return budget.model_copy(
         update={name: min(1.0, goal / shares[name]) for name, goal in goals.items() if goal}

@@ -35,7 +35,7 @@ public:
 
     int threads() const { return threads_; }
 
-    // Do `body(0)` to `body(count - 1)`, each once, and return when all are done. For whom the team was made alone.
+    // Do `body(0)` to `body(count - 1)`, each once, and return when all are done. Only who made the team may call it.
     template <class Body>
     void run(int count, const Body& body) {
         const int tasks = std::min<int>(count, static_cast<int>(taken_.size()));
