@@ -21,7 +21,11 @@ def mix() -> str:
         head = f"### {found['tier']}, {threads}, on {cpus}\n\n"
         head += f"At most {rows[0]['goal']:.0%} of the milliseconds, {rows[0]['epochs']} epochs each:\n\n"
         parts.append(head + _mix_rows(rows))
-        parts += [_curve(row, found["uniform"]) for row in rows if row.get("curve") and row["seed"] == 0][:1]
+        parts += [
+            _curve(row, found["uniform"])
+            for row in rows
+            if (row["method"], row["seed"]) == ("mix", 0) and row.get("curve")
+        ]
     return "\n".join(parts) or "not measured yet\n"
 
 

@@ -55,6 +55,11 @@ class Quiet:
         """Whether others were there."""
         return original_ms > DISTURBED * self.ms
 
+    def asks_again(self, answers: Sequence[dict[str, Any]], processes: int) -> bool:
+        """Whether fewer processes than asked for were alone, and there is patience for another."""
+        alone = sum(not self.disturbed(answer["original_ms"]) for answer in answers)
+        return alone < processes and self.patience > 0
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -216,24 +221,22 @@ def _asked(
     """
     answers: list[dict[str, Any]] = []
 
-    def ask() -> bool:
+    def ask() -> None:
         chosen = {"batch": answers[0].get("batch", task["batch"])} if answers else {}
         answers.append(_ask(task | chosen, tier))
-        return not quiet or not quiet.disturbed(answers[-1]["original_ms"])
 
     with (progress or Silent()).task("timing in turns", processes) as shown:
-        sound = 0
         for _ in range(processes):
-            sound += ask()
+            ask()
             shown.advance(1)
     if not quiet:
         return answers
-    if sound < processes and quiet.patience > 0:
+    if quiet.asks_again(answers, processes):
         with quiet.progress.task("timing again: others are on the machine", quiet.patience) as shown:
-            while sound < processes and quiet.patience > 0:
+            while quiet.asks_again(answers, processes):
                 quiet.patience -= 1
                 time.sleep(PAUSE_SECONDS)
-                sound += ask()
+                ask()
                 shown.advance(1)
     return sorted(answers, key=lambda of: float(of["original_ms"]))[:processes]
 
