@@ -4,15 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wieldy.runtime.measure import Quiet, measure
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting() -> Iterator[None]:
-    """Waiting for a quiet machine would be waiting for the tests that run beside these."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Quiet, "disturbed", lambda *_: False)
-        yield
+from wieldy.runtime.measure import measure
 
 
 @pytest.fixture(scope="module")

@@ -70,10 +70,16 @@ def test_anything_else_is_refused_and_shown(text: str) -> None:
     assert repr(text) in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["0%", "101%", "0ms"])
-def test_a_share_or_time_out_of_range_is_refused_by_the_budget(text: str) -> None:
+@pytest.mark.parametrize("name", ["latency", "macs", "bytes"])
+@pytest.mark.parametrize("percent", ["0", "100.5"])
+def test_a_share_out_of_range_is_refused_by_the_name_it_was_given(name: str, percent: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: a share must be above 0 % .* got {percent} %"):
+        parse_goal(name, f"{percent}%")
+
+
+def test_a_time_of_nothing_is_refused_by_the_budget() -> None:
     with pytest.raises(ConfigError, match="latency"):
-        Budget(**parse_latency(text))
+        Budget(**parse_latency("0ms"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,15 @@ from wieldy.package.save import save
 from wieldy.runtime import engine
 from wieldy.runtime import measure as module
 from wieldy.runtime.lower import lower
-from wieldy.runtime.measure import Quiet, Subject, layer_times, measure, measure_beside
+from wieldy.runtime.measure import (
+    PATIENCE_OF_USER,
+    Quiet,
+    Subject,
+    layer_times,
+    measure,
+    measure_beside,
+    patience,
+)  # fmt: skip
 from wieldy.runtime.tier import CAP, available_tiers, cpu_name, current_tier, has_bf16
 
 QUICK = {"threads": 1, "batch": 16, "rounds": 5, "processes": 1}
@@ -141,9 +149,9 @@ def test_one_process_has_the_interval_of_its_own_rounds(wide, monkeypatch):
     ("quiet", "asked", "kept"),
     [
         (None, 2, [1.4, 1.2]),
-        (Quiet(1.3), 2, [1.2, 1.4]),  # a tenth more is what it is without anybody else
-        (Quiet(1.1), 3, [1.05, 1.2]),  # one of the two was disturbed
-        (Quiet(1.0), 4, [0.9, 1.05]),  # both were
+        (Quiet(1.3, patience=9), 2, [1.2, 1.4]),  # a tenth more is what it is without anybody else
+        (Quiet(1.1, patience=9), 3, [1.05, 1.2]),  # one of the two was disturbed
+        (Quiet(1.0, patience=9), 4, [0.9, 1.05]),  # both were
         (Quiet(0.5, patience=4), 6, [0.7, 0.9]),  # often enough: the quietest count
         (Quiet(1.0, patience=1), 3, [1.05, 1.2]),
     ],
@@ -156,6 +164,16 @@ def test_what_was_measured_beside_others_is_measured_again(monkeypatch, quiet, a
     found = module._asked({"batch": 1}, "avx2", 2, quiet=quiet)
     assert [answer["original_ms"] for answer in found] == kept
     assert (6 - len(answers), len(pauses)) == (asked, asked - 2)
+
+
+def test_how_long_a_run_waits_for_quiet_can_be_said_for_a_machine(monkeypatch):
+    monkeypatch.delenv(PATIENCE_OF_USER)
+    assert (patience(72), Quiet().patience) == (72, patience())
+    monkeypatch.setenv(PATIENCE_OF_USER, "3")
+    assert (patience(72), Quiet().patience) == (3, 3)
+    monkeypatch.setenv(PATIENCE_OF_USER, "-1")
+    with pytest.raises(ConfigError, match=r"WIELDY_PATIENCE: must be a whole number of processes.*'-1'"):
+        Quiet()
 
 
 def test_the_measurements_of_a_run_learn_what_is_quiet(wide, monkeypatch):

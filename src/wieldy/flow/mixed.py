@@ -30,7 +30,7 @@ from wieldy.plan.mix import ONLY_IN_LEVELS, Mix, masks, thinned, zeroed
 from wieldy.plan.planner import plan_mix
 from wieldy.plan.ranking import ranked
 from wieldy.plan.sensitivity import PACE, options_of
-from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.measure import Subject, measure, patience
 from wieldy.runtime.tier import has_bf16
 from wieldy.stats.collect import Stats
 from wieldy.stats.moments import collect_moments
@@ -39,7 +39,7 @@ from wieldy.train.mask import Mask
 BRIEF_SECONDS = 5  # of a training by which a mix is judged
 PACE_BATCHES = 4  # by which it is told how many examples that is
 MOST_EXAMPLES = 5120
-PATIENCE = 60  # processes more, where others are on the machine: one wrong figure misleads all that follows
+PATIENCE = 72  # processes, where others are on the machine: one wrong figure misleads all that follows
 MULTIPLE = 8  # of the channels that are kept: what the narrowest vector registers take at once
 
 
@@ -51,7 +51,7 @@ def by_mix(run: Run, network: GraphNetwork, planning: Planning) -> Reduced:
         ConfigError: a layer to keep does not exist.
         KernelError: there is no cost table without the compiled kernels.
     """
-    run.quiet.patience += PATIENCE
+    run.quiet.patience = patience(PATIENCE)
     say_what_a_switch_does(run, network)
     bench = bench_of(run, network, planning)
     planned = plan_mix(bench, planning.kinds, planning.curve)

@@ -226,6 +226,6 @@ def planned(run: Run, network: GraphNetwork) -> Plan:
     ranking = ranked(network, run.data, run.method, progress=run.progress)
     return search_plan(
         network, Stats(), run.budget, method=run.method, ranking=ranking, judge=judge, threads=run.threads,
-        batch=run.batch, tier=run.tier, ledger=run.ledger, progress=run.progress,
+        batch=run.batch, tier=run.tier, quiet=run.quiet, ledger=run.ledger, progress=run.progress,
         finish=partial(quantize_roughly, config=run.quantize) if run.quantize else None,
     )  # fmt: skip

@@ -138,7 +138,7 @@ def parse_goal(name: str, value: object) -> dict[str, object]:
         return {**parse_latency(str(value))}
     found = re.fullmatch(SHARE, str(value))
     if found:
-        return {f"{name}_ratio": float(found[1]) / 100}
+        return {f"{name}_ratio": _ratio(name, found[1])}
     if name == "bytes" and str(value).strip().isdecimal():
         return {"bytes": value}
     also = " or a whole number" if name == "bytes" else ""
@@ -155,5 +155,15 @@ def parse_latency(text: str) -> dict[str, float]:
     found = re.fullmatch(LATENCY, text)
     if not found:
         raise ConfigError(f"latency: must be a share such as 50% or a time such as 0.5ms; got {text!r}.")
-    value = float(found[1])
-    return {"latency_ratio": value / 100} if found[2] == "%" else {"latency_ms": value}
+    if found[2] == "%":
+        return {"latency_ratio": _ratio("latency", found[1])}
+    return {"latency_ms": float(found[1])}
+
+
+def _ratio(name: str, percent: str) -> float:
+    ratio = float(percent) / 100
+    if not 0 < ratio <= 1:
+        raise ConfigError(
+            f"{name}: a share must be above 0 % and at most 100 % of the original's; got {percent} %."
+        )
+    return ratio

@@ -26,7 +26,7 @@ from wieldy.methods.registry import settings_of
 from wieldy.package.save import save
 from wieldy.plan.budget import Budget
 from wieldy.plan.ranking import Ranking, rank
-from wieldy.runtime.measure import Subject, measure
+from wieldy.runtime.measure import Quiet, Subject, measure
 from wieldy.runtime.timing import PROCESSES
 from wieldy.stats.collect import Stats
 
@@ -59,6 +59,7 @@ class Search:
     progress: Progress
     judge: Judge | None
     finish: Finish | None
+    quiet: Quiet
     points: dict[tuple[float, int], Candidate] = field(default_factory=dict)
     seen: dict[tuple[float, int], float] = field(default_factory=dict)  # ratios, as one process sees them
 
@@ -75,8 +76,8 @@ class Search:
         path = save(finished, self.folder / "candidate.wieldy")
         timing = measure(
             Subject(original), Subject(path), threads=self.threads, batch=self.batch, tier=self.tier,
-            processes=PROCESSES if surely else 1, ledger=self.ledger,
-            progress=self.progress if surely else None,
+            processes=PROCESSES if surely else 1, quiet=self.quiet,
+            ledger=self.ledger, progress=self.progress if surely else None,
         )  # fmt: skip
         self.points[fraction, multiple] = Candidate(
             fraction=fraction,
@@ -136,6 +137,7 @@ def search_plan(
     batch: int | None = None,
     tier: str | None = None,
     folder: Path | None = None,
+    quiet: Quiet | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> Plan:
@@ -158,6 +160,7 @@ def search_plan(
             rounding; where it meets the budget alone, no channel goes.
         threads, batch, tier: what it is timed with; see `wieldy.runtime.measure`.
         folder: for the files that are timed; default: a temporary one.
+        quiet: what the original takes while nobody else is on the machine; default: learnt here.
         ledger: measurements that it holds are read back.
 
     Returns:
@@ -174,7 +177,7 @@ def search_plan(
         save(network, place / "original.wieldy")
         search = Search(
             network, ranking or rank(network, stats, method), budget, method, place, threads, batch,
-            tier, ledger or Ledger(None), progress or Silent(), judge, finish,
+            tier, ledger or Ledger(None), progress or Silent(), judge, finish, quiet or Quiet(),
         )  # fmt: skip
         try:
             return _chosen(search)

@@ -31,6 +31,25 @@ from wieldy.runtime.timing import PROCESSES, ROUNDS, over_processes
 DISTURBED = 1.1  # over what is usual: others are on the machine
 PAUSE_SECONDS = 4.0  # before a process more is asked
 PATIENCE = 12  # processes
+PATIENCE_OF_USER = "WIELDY_PATIENCE"  # instead of any other: machines that are never quiet do not wait
+
+
+def patience(processes: int = PATIENCE) -> int:
+    """Return how many more processes a run may ask because others were on the machine.
+
+    Args:
+        processes: where $WIELDY_PATIENCE does not say.
+
+    Raises:
+        ConfigError: $WIELDY_PATIENCE is no whole number.
+    """
+    text = os.environ.get(PATIENCE_OF_USER, str(processes))
+    if not text.strip().isdecimal():
+        raise ConfigError(
+            f"{PATIENCE_OF_USER}: must be a whole number of processes, 0 for none; got {text!r}. Unset it to "
+            f"have {processes}."
+        )
+    return int(text)
 
 
 @dataclass
@@ -48,7 +67,7 @@ class Quiet:
     """
 
     ms: float = math.inf
-    patience: int = PATIENCE
+    patience: int = field(default_factory=patience)
     progress: Progress = field(default_factory=Silent, compare=False)
 
     def disturbed(self, original_ms: float) -> bool:
