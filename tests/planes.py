@@ -9,6 +9,7 @@ from torch import Tensor
 from wieldy.graph.operators import operator
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Spec, Stored
+from wieldy.graph.soundness import check_program
 from wieldy.kernels import native
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.lower import lower
@@ -168,7 +169,7 @@ class Planes:
         specs = {name: Spec(array.shape) for name, array in self.tensors.items()}
         inputs = {name: Spec((None, *array.shape[1:])) for name, array in self.inputs.items()}
         program = Program(inputs, tuple(self.nodes), outputs or tuple(self.unread()), specs)
-        program.check()
+        check_program(program)
         return program
 
     def errors(self, program: Program, zeros: Zeros | None) -> dict[str, float]:

@@ -18,6 +18,8 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.records import Change, Refused
 from wieldy.graph.cost import total_parameters
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.program_json import program_to_json
+from wieldy.graph.soundness import check_program
 from wieldy.graph.trace import trace
 from wieldy.package.save import save
 from wieldy.runtime.session import open as open_package
@@ -66,12 +68,12 @@ def same(network: GraphNetwork, small: GraphNetwork) -> float:
 
 def checked(network: GraphNetwork) -> tuple[GraphNetwork, dict[str, Change | Refused]]:
     """Compact a network, and check what holds for every one."""
-    before, program = tiny.state(network), network.program.to_json()
+    before, program = tiny.state(network), program_to_json(network.program)
     small, records = compact(network)
     assert tiny.state(network) == before
-    assert network.program.to_json() == program
+    assert program_to_json(network.program) == program
     assert same(network, small) <= TOLERANCE
-    small.program.check()
+    check_program(small.program)
     again, second = compact(small)
     assert again.program == small.program  # a fixed point
     assert all(isinstance(record, Refused) for record in second)

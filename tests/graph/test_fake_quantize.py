@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from wieldy.graph.fake_quantize import Levels, rounded_values, with_levels
 from wieldy.graph.ops import FAKE_QUANTIZE, WEIGHTED
 from wieldy.graph.program import Program
+from wieldy.graph.soundness import check_program
 from wieldy.graph.trace import trace
 
 
@@ -56,7 +57,7 @@ def test_what_is_joined_shares_its_levels_and_nothing_else_does(program: Program
 def test_each_value_is_rounded_once_and_read_rounded_by_all(program: Program) -> None:
     values = rounded_values(program, layers(program))
     small = with_levels(program, dict.fromkeys(values, Levels(0.1, 3)))
-    small.check()
+    check_program(small)
     rounding = {node.name: next(node.refs()) for node in small.nodes if node.op == FAKE_QUANTIZE}
     assert sorted(rounding.values()) == sorted(values)
     for node in small.nodes:

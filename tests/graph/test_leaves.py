@@ -13,12 +13,12 @@ from wieldy.compress.load import from_package
 from wieldy.graph.leaves import LEAF_OPS
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.ops import OPS
-from wieldy.graph.program import Program
+from wieldy.graph.program_json import program_from_json, program_to_json
 from wieldy.graph.trace import trace
 
 
 def rebuilt(network: GraphNetwork) -> GraphNetwork:
-    program = Program.from_json(network.program.to_json())
+    program = program_from_json(program_to_json(network.program))
     return from_package(SimpleNamespace(program=program, tensors=network.arrays(), formats={}))
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from wieldy.core.errors import (
     DigestError,
+    EntriesError,
     NotAPackageError,
     PackageError,
-    SchemaError,
     TruncatedError,
 )
 from wieldy.package.archive import NAMES, wrap
@@ -131,12 +131,12 @@ def test_this_file_s_own_zip_is_ours_when_nothing_is_odd():
         (zipped([]), NotAPackageError, "another kind of file"),
         (zipped([("a.txt", b"a")]), NotAPackageError, "is a zip, but no wieldy package"),
         (zipped([("archive/data.pkl", b"\x80\x04.")]), NotAPackageError, "holds no manifest.json"),
-        (zipped([*parts().items(), ("a.txt", b"")]), SchemaError, "once each; got .*a.txt"),
-        (zipped([*parts().items(), ("../a", b"")]), SchemaError, r"once each; got .*\.\./a"),
-        (zipped(list(parts().items())[:2]), SchemaError, "once each"),
+        (zipped([*parts().items(), ("a.txt", b"")]), EntriesError, "once each; got .*a.txt"),
+        (zipped([*parts().items(), ("../a", b"")]), EntriesError, r"once each; got .*\.\./a"),
+        (zipped(list(parts().items())[:2]), EntriesError, "once each"),
         (zipped(reversed(parts().items())), DigestError, "bytes outside its parts"),
-        (zipped(parts().items(), zipfile.ZIP_DEFLATED), SchemaError, "stored uncompressed"),
-        (zipped(parts().items(), zipfile.ZIP_BZIP2), SchemaError, "stored uncompressed"),
+        (zipped(parts().items(), zipfile.ZIP_DEFLATED), EntriesError, "stored uncompressed"),
+        (zipped(parts().items(), zipfile.ZIP_BZIP2), EntriesError, "stored uncompressed"),
         (zipped(parts().items(), date_time=(2026, 1, 1, 0, 0, 0)), DigestError, "bytes outside"),
         (zipped(parts().items(), external_attr=0o777 << 16), DigestError, "bytes outside"),
         (zipped(parts().items(), create_system=0), DigestError, "bytes outside"),
@@ -156,7 +156,7 @@ def test_another_file_is_refused_by_its_kind(place, data, kind, message):
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_entry_that_is_there_twice_is_refused(place):
     error = refusal(place, zipped([*parts().items(), ("program.json", parts()["program.json"])]))
-    assert isinstance(error, SchemaError)
+    assert isinstance(error, EntriesError)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
@@ -175,7 +175,7 @@ def test_a_bomb_is_refused_before_it_grows(place):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert isinstance(error, SchemaError)
+    assert isinstance(error, EntriesError)
     assert peak < 5_000_000
 
 

@@ -12,6 +12,7 @@ from wieldy.core.ledger import Ledger
 from wieldy.core.records import Plan
 from wieldy.graph.cost import total_macs
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.program_json import program_to_json
 from wieldy.methods.prune.magnitude import MagnitudeConfig
 from wieldy.methods.registry import METHODS
 from wieldy.package.read import read
@@ -164,11 +165,11 @@ def test_a_goal_that_the_network_meets_as_it_is_removes_nothing(clock: Clock) ->
 
 def test_the_network_is_untouched_and_the_same_plan_comes_back(clock: Clock) -> None:
     network = tiny.traced(16)
-    before, program = tiny.state(network), network.program.to_json()
+    before, program = tiny.state(network), program_to_json(network.program)
     one, two = (found(network, Budget(latency_ratio=0.5)) for _ in range(2))
     assert one == two
     assert tiny.state(network) == before
-    assert network.program.to_json() == program
+    assert program_to_json(network.program) == program
 
 
 def test_equal_files_are_measured_once(clock: Clock) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from planes import Planes, needs_kernels, zeros_with
 
 from wieldy.core.errors import SchemaError
-from wieldy.graph.program import Program
+from wieldy.graph.program_json import program_from_json, program_to_json
 from wieldy.runtime.lower import lower
 
 pytestmark = needs_kernels
@@ -24,12 +24,12 @@ def net() -> Planes:
 
 
 NET = net()
-RAW = NET.program().to_json()
+RAW = program_to_json(NET.program())
 ZEROS = zeros_with(NET.blocks, "portable")
 
 
 def refused(raw: dict[str, Any], **tensors: np.ndarray) -> None:
-    program = Program.from_json(json.dumps(raw))
+    program = program_from_json(json.dumps(raw))
     with pytest.raises(SchemaError, match="program: "):
         lower(program, NET.tensors | tensors, 2, ZEROS)
 

@@ -3,14 +3,16 @@
 from wieldy.cli import show
 from wieldy.cli.options import Json, PackagePath
 from wieldy.package.read import check as check_package
+from wieldy.runtime.lower import lower_package
 
 
 def check(package: PackagePath, json: Json = False) -> int:
-    """Check a package's digests, structure and contents, without running it.
+    """Check a package's digests, structure and contents, and whether its shapes fit, without running it.
 
     Example: wieldy check small.wieldy
     """
     found = check_package(package)
+    lower_package(found)
     facts = {
         "package": str(package),
         "sound": True,

@@ -15,6 +15,20 @@
     │   │   ├── TruncatedError          bytes are missing
     │   │   ├── DigestError             bytes were changed
     │   │   └── SchemaError             its contents break the contract
+    │   │       ├── EntriesError            other files in it than its three parts
+    │   │       ├── VersionError            a contract of the future
+    │   │       ├── ManifestError           a manifest that is none
+    │   │       ├── ProgramError            a program that is none
+    │   │       ├── OperatorError           an operator that is not allowed, or its arguments
+    │   │       ├── UndefinedError          a name that nothing defines before its use
+    │   │       ├── NamingError             a name that is taken, or that misleads
+    │   │       ├── TensorsError            tensors that are missing, extra or of an unknown format
+    │   │       ├── PackingError            parts of a tensor that contradict each other
+    │   │       ├── OutsideError            an index outside its tensor
+    │   │       ├── OversizeError           more is claimed than may be
+    │   │       ├── NotFiniteError          NaN or infinity
+    │   │       ├── DisagreementError       parts that say different things of the same
+    │   │       └── MisfitError             shapes that do not fit each other
     │   ├── DependencyError         an extra that is not installed
     │   ├── TierError               an instruction set that is not to be had here
     │   └── KernelError             a compiled kernel that is missing or cannot run here
@@ -98,6 +112,62 @@ class DigestError(PackageError):
 
 class SchemaError(PackageError):
     """The contents of a package break its contract."""
+
+
+class EntriesError(SchemaError):
+    """A package holds other files than its three parts, or holds them otherwise."""
+
+
+class VersionError(SchemaError):
+    """A package follows a contract that this version does not know."""
+
+
+class ManifestError(SchemaError):
+    """A manifest is not what a manifest looks like."""
+
+
+class ProgramError(SchemaError):
+    """A program is not what a program looks like."""
+
+
+class OperatorError(SchemaError):
+    """A node names an operator that is not on the allow-list, or gives it wrong arguments."""
+
+
+class UndefinedError(SchemaError):
+    """A name is used that nothing before it defines."""
+
+
+class NamingError(SchemaError):
+    """A name is taken already, or would be read as another."""
+
+
+class TensorsError(SchemaError):
+    """Tensors are missing, extra, of an unknown format, or in no sound safetensors file."""
+
+
+class PackingError(SchemaError):
+    """The parts of a packed tensor contradict each other or its shape."""
+
+
+class OutsideError(SchemaError):
+    """An index points outside its tensor."""
+
+
+class OversizeError(SchemaError):
+    """A part, a tensor or a value claims more than a package may."""
+
+
+class NotFiniteError(SchemaError):
+    """A tensor holds NaN or infinity."""
+
+
+class DisagreementError(SchemaError):
+    """Two parts of a package say different things of the same."""
+
+
+class MisfitError(SchemaError):
+    """A node does not fit what it is given, or yields another shape than the program says."""
 
 
 class DependencyError(InputError):

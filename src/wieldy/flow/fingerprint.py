@@ -12,6 +12,7 @@ from wieldy.core.data import Arrays, Data, Split, each
 from wieldy.core.errors import ConfigError
 from wieldy.flow.state import Run
 from wieldy.graph.network import GraphNetwork
+from wieldy.graph.program_json import program_to_json
 from wieldy.runtime.environment import environment
 
 KIND = "fingerprint"
@@ -44,7 +45,7 @@ def fingerprint(run: Run, network: GraphNetwork) -> dict[str, str]:
     return {
         "code": _digest_of_code(),
         "recipe": digest.of_value([*chosen, run.seed, run.batch, run.tier]),
-        "network": digest.of_value([network.program.to_json(), digest.of_arrays(network.arrays())]),
+        "network": digest.of_value([program_to_json(network.program), digest.of_arrays(network.arrays())]),
         "data": digest_of_data(run.data),
     } | environment(run.threads)
 

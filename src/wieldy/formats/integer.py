@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import PackingError
 
 SCALE_BITS = 16
 
@@ -70,7 +70,7 @@ class IntegerFormat:
             SchemaError: the array does not lie on the grid.
         """
         if not self.holds(array):
-            raise SchemaError(
+            raise PackingError(
                 f"int{self.bits}: must be levels up to {self.largest} times one scale a row; these numbers "
                 "are not. Quantize the network first, or store it dense."
             )
@@ -84,18 +84,18 @@ class IntegerFormat:
         """
         levels, scales, name = parts[".levels"], parts[".scales"], f"int{self.bits}"
         if levels.dtype != np.int8 or levels.shape != shape or len(shape) < 2:
-            raise SchemaError(f"{name}: .levels must be int8 {shape}; got {levels.dtype} {levels.shape}.")
+            raise PackingError(f"{name}: .levels must be int8 {shape}; got {levels.dtype} {levels.shape}.")
         if scales.dtype != np.float32 or scales.shape != shape[:1]:
-            raise SchemaError(f"{name}: .scales must be float32 {shape[:1]}; got {scales.shape}.")
+            raise PackingError(f"{name}: .scales must be float32 {shape[:1]}; got {scales.shape}.")
         if not (np.isfinite(scales).all() and (scales > 0).all()):
-            raise SchemaError(f"{name}: .scales must be positive and finite.")
+            raise PackingError(f"{name}: .scales must be positive and finite.")
         array = _product(levels, scales)
         if (
             not np.isfinite(array).all()
             or not self.holds(array)
             or not np.array_equal(self.scales(array), scales)
         ):
-            raise SchemaError(
+            raise PackingError(
                 f"{name}: each row's largest level must be {self.largest}, and its scale of at most "
                 f"{SCALE_BITS} significant bits."
             )

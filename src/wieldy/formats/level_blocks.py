@@ -18,9 +18,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import PackingError
 from wieldy.formats.integer import IntegerFormat
-from wieldy.formats.sparse import columns_from, decode_gaps, encode_gaps, gaps_between, pattern_rules
+from wieldy.formats.sparse import (
+    check_inside,
+    columns_from,
+    decode_gaps,
+    encode_gaps,
+    gaps_between,
+    pattern_rules,
+)
 
 INPUTS = 4  # of a block: what one instruction multiplies
 
@@ -57,14 +64,13 @@ class LevelBlockFormat(IntegerFormat):
             SchemaError: the parts break the contract.
         """
         if len(shape) < 2:
-            raise SchemaError(f"{self._name}: a tensor must have rows and inputs; got {shape}.")
+            raise PackingError(f"{self._name}: a tensor must have rows and inputs; got {shape}.")
         levels, counts, gaps = (parts[suffix] for suffix in self.suffixes[:3])
         height, width = -(-shape[0] // self.rows), -(-shape[1] // INPUTS) * prod(shape[2:])
         self._check(levels, counts, gaps, height)
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         columns = columns_from(decode_gaps(gaps), starts)
-        if len(columns) and columns.max() >= width:
-            raise SchemaError(f"{self._name}: a block must be below {width}; got {columns.max()}.")
+        check_inside(f"{self._name}: a block", columns, width)
         blocks = np.zeros((height, width, self.rows, INPUTS), np.int8)
         blocks[np.repeat(np.arange(height), np.diff(starts)), columns] = levels
         return super().decode({".levels": self._joined(blocks, shape), ".scales": parts[".scales"]}, shape)
@@ -95,7 +101,7 @@ class LevelBlockFormat(IntegerFormat):
         } | pattern_rules(counts, gaps, height, kept, "block")
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
-            raise SchemaError(
+            raise PackingError(
                 f"{self._name}: {broken[0]}; got levels {levels.dtype} {levels.shape}, counts {counts.dtype} "
                 f"{counts.shape}, gaps {gaps.dtype} {gaps.shape}."
             )
@@ -106,7 +112,9 @@ class LevelBlockFormat(IntegerFormat):
         whole = blocks.reshape(len(blocks), inputs, places, self.rows, INPUTS).transpose(0, 3, 1, 4, 2)
         whole = whole.reshape(len(blocks) * self.rows, inputs * INPUTS, places)
         if whole[shape[0] :].any() or whole[:, shape[1] :].any():
-            raise SchemaError(f"{self._name}: levels that fill up the last block must be zero; some are not.")
+            raise PackingError(
+                f"{self._name}: levels that fill up the last block must be zero; some are not."
+            )
         return np.ascontiguousarray(whole[: shape[0], : shape[1]].reshape(shape))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import OutsideError, OversizeError, PackingError
 from wieldy.kernels.check import LARGEST
 
 GOES_ON = 255
@@ -60,7 +60,7 @@ def block_rows(array: NDArray[np.float32], block: int = 1) -> BlockRows:
         ([1, 2], [[2.0, 3.0], [0.0, 1.0]])
     """
     if array.size > LARGEST:
-        raise SchemaError(f"sparse: a tensor may have {LARGEST:,} elements; got {array.size:,}.")
+        raise OversizeError(f"sparse: a tensor may have {LARGEST:,} elements; got {array.size:,}.")
     rows = array.shape[0] if array.ndim else 1
     matrix = array.reshape(rows, prod(array.shape[1:]))
     height, width = -(-rows // block), matrix.shape[1]
@@ -126,7 +126,7 @@ class SparseFormat:
         with np.errstate(over="ignore"):
             stored = array.astype(self.dtype)
         if not np.isfinite(stored).all():
-            raise SchemaError(
+            raise PackingError(
                 f"sparse: {self.dtype} holds magnitudes up to {np.finfo(self.dtype).max:.0f}; "
                 f"got {np.abs(array).max():.6g}. Store float32 values."
             )
@@ -144,20 +144,19 @@ class SparseFormat:
         """Return the block rows from their parts, checked; see `decode`."""
         height, width = (shape[0] if shape else 1), prod(shape[1:])
         if height * width > LARGEST:
-            raise SchemaError(
+            raise OversizeError(
                 f"sparse: a tensor may have {LARGEST:,} elements; {shape} has {height * width:,}."
             )
         values, counts, gaps = (parts[suffix] for suffix in self.suffixes)
         _check_parts(self, values, counts, gaps, -(-height // self.block))
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         columns = columns_from(decode_gaps(gaps), starts)
-        if len(columns) and columns.max() >= width:
-            raise SchemaError(f"sparse: a column must be below {width}; got {columns.max()}.")
+        check_inside("sparse: a column", columns, width)
         if not values.any(axis=1).all():
-            raise SchemaError("sparse: a column that is kept must hold a value that is not zero.")
+            raise PackingError("sparse: a column that is kept must hold a value that is not zero.")
         last = height % self.block
         if last and np.any(values[starts[-2] :, last:]):
-            raise SchemaError("sparse: values that fill up the last block must be zero; some are not.")
+            raise PackingError("sparse: values that fill up the last block must be zero; some are not.")
         return BlockRows(
             (height, width), self.block, starts.astype(np.int32), columns.astype(np.int32),
             values.astype(np.float32),
@@ -205,6 +204,12 @@ def columns_from(gaps: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[
     return places - 1 - np.repeat(begins, np.diff(starts))
 
 
+def check_inside(what: str, places: NDArray[np.int64], width: int) -> None:
+    """Refuse places that do not exist."""
+    if len(places) and places.max() >= width:
+        raise OutsideError(f"{what} must be below {width}; got {places.max()}.")
+
+
 def pattern_rules(
     counts: NDArray[Any], gaps: NDArray[Any], height: int, kept: int, what: str
 ) -> dict[str, bool]:
@@ -231,7 +236,7 @@ def _check_parts(
     rules |= pattern_rules(counts, gaps, height, kept, "column")
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:
-        raise SchemaError(
+        raise PackingError(
             f"sparse: {broken[0]}; got values {values.dtype} {values.shape}, counts {counts.dtype} "
             f"{counts.shape}, gaps {gaps.dtype} {gaps.shape}."
         )

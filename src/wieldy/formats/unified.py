@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import OversizeError, PackingError
 from wieldy.kernels.check import LARGEST
 
 FREE, UNIFIED, PRUNED = 0, 1, 2
@@ -76,7 +76,7 @@ class UnifiedFormat:
         """
         height, width = (shape[0] if shape else 1), prod(shape[1:])
         if height * width > LARGEST:
-            raise SchemaError(
+            raise OversizeError(
                 f"unified: a tensor may have {LARGEST:,} elements; {shape} has {height * width:,}."
             )
         down, across = height // self.rows, width // self.columns
@@ -88,7 +88,7 @@ class UnifiedFormat:
         blocks[kinds == UNIFIED] = np.where(negative, -magnitudes, magnitudes)
         blocks[kinds == FREE] = free.reshape(-1, self.size)
         if not np.array_equal(_kinds(blocks), kinds):
-            raise SchemaError("unified: a free block must differ in its magnitudes; one does not.")
+            raise PackingError("unified: a free block must differ in its magnitudes; one does not.")
         return self._joined(blocks, rest, height, width).reshape(shape)
 
     def byte_count(self, array: Array) -> int:
@@ -145,7 +145,7 @@ class UnifiedFormat:
             _check_part(suffix, parts[suffix], dtype, length)
         magnitudes = parts[".magnitudes"]
         if not (np.isfinite(magnitudes).all() and (magnitudes > 0).all()):
-            raise SchemaError("unified: .magnitudes must be positive and finite.")
+            raise PackingError("unified: .magnitudes must be positive and finite.")
         return _unpacked(".signs", parts[".signs"], unified * self.size).reshape(unified, self.size)
 
 
@@ -173,7 +173,7 @@ def _unpacked(suffix: str, part: NDArray[np.uint8], count: int) -> NDArray[np.bo
     """Return so many bits of a part whose length was checked; those that fill up its last byte must be 0."""
     bits = np.unpackbits(part, bitorder="little").astype(bool)
     if bits[count:].any():
-        raise SchemaError(f"unified: bits that fill up the last byte of {suffix} must be 0; some are not.")
+        raise PackingError(f"unified: bits that fill up the last byte of {suffix} must be 0; some are not.")
     return bits[:count]
 
 
@@ -183,12 +183,12 @@ def _checked_kinds(part: NDArray[Any], count: int) -> NDArray[np.uint8]:
     bits = _unpacked(".kinds", part, KIND_BITS * count).reshape(count, KIND_BITS)
     kinds = (bits[:, 0] + 2 * bits[:, 1]).astype(np.uint8)
     if (kinds > PRUNED).any():
-        raise SchemaError(f"unified: a kind must be {FREE}, {UNIFIED} or {PRUNED}; got {kinds.max()}.")
+        raise PackingError(f"unified: a kind must be {FREE}, {UNIFIED} or {PRUNED}; got {kinds.max()}.")
     return kinds
 
 
 def _check_part(suffix: str, part: NDArray[Any], dtype: Any, length: int) -> None:
     if part.dtype != dtype or part.shape != (length,):
-        raise SchemaError(
+        raise PackingError(
             f"unified: {suffix} must be {np.dtype(dtype).name} ({length},); got {part.dtype} {part.shape}."
         )

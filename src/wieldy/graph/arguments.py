@@ -10,7 +10,8 @@ from torch.fx import Node as FxNode
 from wieldy.core.errors import TraceError
 from wieldy.graph.constants import finite
 from wieldy.graph.ops import MATMUL, OPS, REDUCTIONS, SOFTMAX, WHERE
-from wieldy.graph.program import Argument, Ref, Stored, fits
+from wieldy.graph.program import Argument, Ref, Stored
+from wieldy.graph.soundness import fits
 
 SAME_PADDING = frozenset({"aten.conv1d.padding", "aten.conv2d.padding"})
 REVERSED = "aten.rsub.Scalar"

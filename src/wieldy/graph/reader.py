@@ -28,6 +28,7 @@ from wieldy.graph.program import (
     with_batch,
 )
 from wieldy.graph.rewrites import CASTS, REWRITES, SEVERAL, Steps, dtype_of, is_result
+from wieldy.graph.soundness import check_program
 from wieldy.graph.stored import StoredTensors
 from wieldy.graph.values import Values
 from wieldy.graph.views import ORDERS, PARTS, PIECES, is_piece, order_of, part_of, piece_of
@@ -104,7 +105,7 @@ class Reader:
         self.stored.check(tensors)
         specs = {name: _spec(tensor) for name, tensor in tensors.items()}
         program = Program(inputs, nodes, outputs, specs)
-        program.check()
+        check_program(program)
         held = {
             f"{path}.{key}": t
             for path, leaf in leaves.items()

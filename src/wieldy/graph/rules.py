@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wieldy.core.errors import InternalError, SchemaError
+from wieldy.core.errors import InternalError, MisfitError
 from wieldy.graph.axes import AXIS_RULES
 from wieldy.graph.labels import AxisIds, Ids, Labels, Rule, joined, operand, source_ids, whole, wholes
 from wieldy.graph.ops import (
@@ -31,7 +31,7 @@ def label_program(program: Program) -> Labels:
         try:
             labels.values[node.name] = rule_of(node.op)(labels, node)
         except (IndexError, ValueError) as error:
-            raise SchemaError(
+            raise MisfitError(
                 f"program: {node.op} of {node.name!r} does not fit the shapes that it names ({error})."
             ) from None
         labels.shapes[node.name] = node.shape

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import ConfigError, SchemaError, ShapeError
+from wieldy.core.errors import ConfigError, OutsideError, PackingError, ShapeError
 
 BLOCKS = (1, 4, 8)  # rows that may share a pattern
 LARGEST = 2**31 - 1  # kernels count in int32
@@ -69,7 +69,7 @@ def check_rows(
     check_array(f"{name}: starts", starts, "int32", (-(-rows // block) + 1,))
     lengths = starts[1:].astype(np.int64) - starts[:-1]
     if starts[0] != 0 or starts[-1] != len(columns) or (lengths < 0).any():
-        raise SchemaError(
+        raise PackingError(
             f"{name}: starts must ascend from 0 to the {len(columns):,} kept columns; "
             f"got {starts[0]} to {starts[-1]}, smallest step {lengths.min(initial=0)}."
         )
@@ -79,11 +79,11 @@ def check_rows(
 def _check_columns(name: str, columns: NDArray[np.int32], row_of: NDArray[np.int64], width: int) -> None:
     outside = np.flatnonzero((columns < 0) | (columns >= width))
     if len(outside):
-        raise SchemaError(f"{name}: a column must be from 0 to {width - 1}; got {columns[outside[0]]}.")
+        raise OutsideError(f"{name}: a column must be from 0 to {width - 1}; got {columns[outside[0]]}.")
     unsorted = np.flatnonzero((np.diff(columns) <= 0) & (np.diff(row_of) == 0))
     if len(unsorted):
         at = unsorted[0]
-        raise SchemaError(
+        raise PackingError(
             f"{name}: the columns of a block row must ascend, each once; "
             f"got {columns[at]} before {columns[at + 1]} in block row {row_of[at]}."
         )

@@ -1,29 +1,36 @@
 """Reading a package: it is hostile until checked. Nothing in it is ever executed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
-from wieldy.core import digest
-from wieldy.core.errors import ConfigError, DigestError, SchemaError
+from wieldy.core import digest, strict_json
+from wieldy.core.errors import (
+    ConfigError,
+    DigestError,
+    DisagreementError,
+    ManifestError,
+    NamingError,
+    ProgramError,
+    SchemaError,
+    VersionError,
+)  # fmt: skip
 from wieldy.formats import FORMATS
 from wieldy.formats.level_blocks import LevelBlockFormat
 from wieldy.formats.sparse import SparseFormat
 from wieldy.formats.unified import UnifiedFormat
 from wieldy.graph.program import DTYPES, Program
-from wieldy.package.archive import load, unwrap
+from wieldy.graph.program_json import program_from_json
+from wieldy.graph.soundness import misleads
+from wieldy.package.archive import opened
 from wieldy.package.manifest import MANIFEST, PARTS, PROGRAM, SCHEMA_VERSION, TENSORS, Manifest
+from wieldy.package.tensors import most_bytes, unfold
 
-MANIFEST_LIMIT_BYTES = 16 << 20
-UNFOLDED_BYTES, UNFOLDED_RATIO = 64 << 20, 256  # what zeros that are not stored may claim
+JSON_LIMIT_BYTES = 4 << 20  # of the manifest and of the program: as values they are many times as large
 
 
 @dataclass(frozen=True)
@@ -69,35 +76,43 @@ def read(path: str | Path) -> Package:
     Cost: reads the file once; up to four times its size in memory while it is checked, once after that.
     """
     path = Path(path)
-    data = load(path)
-    contents = unwrap(path, data)
-    manifest = _manifest(path, contents[MANIFEST])
-    for name in PARTS:
-        part = manifest.parts[name]
-        if len(contents[name]) != part.bytes or digest.of_bytes(contents[name]) != part.sha256:
-            raise DigestError(
-                f"{path}: {name} is not what was saved (its SHA-256 differs from the manifest's). "
-                "The file was changed or damaged; fetch it again."
-            )
-    program = _program(path, contents[PROGRAM])
-    tensors = _tensors(path, contents[TENSORS], program, manifest)
+    with opened(path) as container:
+        manifest_bytes = container.part(MANIFEST, JSON_LIMIT_BYTES)
+        manifest = _manifest(path, manifest_bytes)
+        program_bytes = container.part(PROGRAM, JSON_LIMIT_BYTES)
+        _check_digest(path, manifest, PROGRAM, program_bytes)
+        program = _program(path, program_bytes)
+        tensors_bytes = container.part(TENSORS, most_bytes(program))
+        _check_digest(path, manifest, TENSORS, tensors_bytes)
+        contents = {MANIFEST: manifest_bytes, PROGRAM: program_bytes, TENSORS: tensors_bytes}
+        sha256 = digest.of_bytes(container.checked(contents))
     _agree(path, manifest, program)
-    return Package(path, digest.of_bytes(data), manifest, program, tensors)
+    return Package(path, sha256, manifest, program, unfold(path, tensors_bytes, program, manifest.formats))
+
+
+def _check_digest(path: Path, manifest: Manifest, name: str, data: bytes) -> None:
+    part = manifest.parts[name]
+    if len(data) != part.bytes or digest.of_bytes(data) != part.sha256:
+        raise DigestError(
+            f"{path}: {name} is not what was saved (its SHA-256 differs from the manifest's). "
+            "The file was changed or damaged; fetch it again."
+        )
 
 
 def _manifest(path: Path, data: bytes) -> Manifest:
-    if len(data) > MANIFEST_LIMIT_BYTES:
-        raise SchemaError(
-            f"{path}: its manifest must be under {MANIFEST_LIMIT_BYTES:,} bytes; got {len(data):,}."
-        )
     _check_version(path, data)
     try:
         manifest = Manifest.from_json(data)
     except ConfigError as error:
-        raise SchemaError(f"{path}: its manifest breaks the contract: {error}") from None
+        raise ManifestError(f"{path}: its manifest breaks the contract: {error}") from None
     if set(manifest.parts) != set(PARTS):
-        raise SchemaError(
+        raise ManifestError(
             f"{path}: its manifest must list {', '.join(PARTS)}; got {', '.join(manifest.parts)[:200]}."
+        )
+    misleading = [text for text in (manifest.wieldy, *manifest.classes, *manifest.tiers) if misleads(text)]
+    if misleading:
+        raise NamingError(
+            f"{path}: what its manifest says must be printable; {ascii(misleading[0])[:80]} is not."
         )
     return manifest
 
@@ -105,71 +120,23 @@ def _manifest(path: Path, data: bytes) -> Manifest:
 def _check_version(path: Path, data: bytes) -> None:
     """Look at the version first: nothing else is known of a manifest from the future."""
     try:
-        found = json.loads(data)["schema_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise SchemaError(f"{path}: its manifest is no JSON object with a schema_version.") from None
+        found = strict_json.loads(data)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error!s:.100}"
+        raise ManifestError(
+            f"{path}: its manifest is no JSON object with a schema_version ({why})."
+        ) from None
     if found != SCHEMA_VERSION or type(found) is not int:
-        raise SchemaError(
+        raise VersionError(
             f"{path}: has schema version {found!r:.40}; this wieldy reads {SCHEMA_VERSION}. Upgrade wieldy."
         )
 
 
 def _program(path: Path, data: bytes) -> Program:
     try:
-        return Program.from_json(data)
+        return program_from_json(data)
     except SchemaError as error:
-        raise SchemaError(f"{path}: {error}") from None
-
-
-def _tensors(path: Path, data: bytes, program: Program, manifest: Manifest) -> dict[str, NDArray[Any]]:
-    try:
-        stored = load_tensors(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise SchemaError(f"{path}: {TENSORS} is no sound safetensors file ({error}).") from None
-    kinds = _kinds(path, program, manifest, stored, len(data))
-    tensors = {}
-    for name, spec in program.tensors.items():
-        form = FORMATS[kinds[name]]
-        parts = {suffix: stored[name + suffix] for suffix in form.suffixes}
-        try:
-            array = form.decode(parts, tuple(int(size or 0) for size in spec.shape))
-        except SchemaError as error:
-            raise SchemaError(f"{path}: {name}: {error}") from None
-        if array.shape != spec.shape or array.dtype.name != spec.dtype:
-            raise SchemaError(
-                f"{path}: {name} must be {spec.dtype} {spec.shape}; got {array.dtype.name} {array.shape}."
-            )
-        if not np.isfinite(array).all():
-            raise SchemaError(f"{path}: {name} holds NaN or infinity; weights must be finite.")
-        tensors[name] = array
-    return tensors
-
-
-def _kinds(
-    path: Path, program: Program, manifest: Manifest, stored: Mapping[str, Any], stored_bytes: int
-) -> Mapping[str, str]:
-    """Return every tensor's format, if what is stored are their parts and they unfold to a sane size."""
-    kinds = manifest.formats
-    unknown = [name for name, kind in kinds.items() if kind not in FORMATS]
-    if unknown:
-        raise SchemaError(
-            f"{path}: {unknown[0]} has the format {kinds[unknown[0]]!r}; known are {', '.join(FORMATS)}. "
-            "Upgrade wieldy."
-        )
-    parts = [name + suffix for name, kind in kinds.items() for suffix in FORMATS[kind].suffixes]
-    if set(kinds) != set(program.tensors) or sorted(parts) != sorted(stored):
-        raise SchemaError(f"{path}: its tensors must be those that the program names; they differ.")
-    unfolded = sum(
-        4 * prod(int(size or 0) for size in program.tensors[name].shape)
-        for name, kind in kinds.items()
-        if kind != "dense"
-    )
-    if unfolded > UNFOLDED_BYTES + UNFOLDED_RATIO * stored_bytes:
-        raise SchemaError(
-            f"{path}: its sparse tensors may unfold to {UNFOLDED_RATIO} times what is stored and "
-            f"{UNFOLDED_BYTES:,} bytes; they claim {unfolded:,} bytes from {stored_bytes:,}."
-        )
-    return kinds
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _agree(path: Path, manifest: Manifest, program: Program) -> None:
@@ -177,17 +144,16 @@ def _agree(path: Path, manifest: Manifest, program: Program) -> None:
     for name, spec in program.inputs.items():
         free, *fixed = spec.shape or (0,)
         if spec.dtype not in DTYPES or free is not None or not all(fixed):
-            raise SchemaError(
+            raise ProgramError(
                 f"{path}: input {name!r} must be {' or '.join(DTYPES)} (batch, ...) with nothing but the "
-                f"batch left open; "
-                f"got {spec.dtype} {spec.shape}."
+                f"batch left open; got {spec.dtype} {spec.shape}."
             )
     if not program.inputs:
-        raise SchemaError(f"{path}: its program must take at least one input; it takes none.")
+        raise ProgramError(f"{path}: its program must take at least one input; it takes none.")
     cards = tuple((card.name, card.shape, card.dtype) for card in manifest.inputs)
     specs = tuple((name, spec.shape, spec.dtype) for name, spec in program.inputs.items())
     if cards != specs or manifest.outputs != program.outputs:
-        raise SchemaError(f"{path}: manifest and program disagree on inputs or outputs.")
+        raise DisagreementError(f"{path}: manifest and program disagree on inputs or outputs.")
 
 
 def check(path: str | Path) -> Package:

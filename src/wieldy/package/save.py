@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
 from wieldy.core import digest
-from wieldy.core.errors import ConfigError, SchemaError
+from wieldy.core.errors import (
+    ConfigError,
+    DisagreementError,
+    NamingError,
+    NotFiniteError,
+    PackingError,
+    SchemaError,
+)
 from wieldy.core.files import write_atomic
 from wieldy.core.version import VERSION
 from wieldy.formats import BY_BLOCK, FORMATS
@@ -17,6 +24,8 @@ from wieldy.formats.dense import DTYPES, DenseFormat
 from wieldy.formats.integer import IntegerFormat
 from wieldy.formats.sparse import SparseFormat
 from wieldy.graph.program import Program
+from wieldy.graph.program_json import program_to_json
+from wieldy.graph.soundness import check_program
 from wieldy.package.archive import wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS, InputCard, Manifest, Part, Provenance
 
@@ -89,20 +98,21 @@ def pack(
 ) -> bytes:
     """Return the bytes that `save` would write."""
     program, arrays = network.program, network.arrays()
+    check_program(program)
     kinds = _formats(program, _remembered(network, arrays) if formats is None else formats)
     stored: dict[str, NDArray[Any]] = {}
     for name, spec in program.tensors.items():
         array = np.asarray(arrays[name])
         if array.dtype.name not in DTYPES or not np.isfinite(array).all():
             found = "NaN or infinity" if array.dtype.name in DTYPES else array.dtype
-            raise SchemaError(f"{name}: stored tensors must be finite {' or '.join(DTYPES)}; got {found}.")
+            raise NotFiniteError(f"{name}: stored tensors must be finite {' or '.join(DTYPES)}; got {found}.")
         if (array.shape, array.dtype.name) != (spec.shape, spec.dtype):
-            raise SchemaError(
+            raise DisagreementError(
                 f"{name}: must be {spec.dtype} {spec.shape}, as the program states; "
                 f"got {array.dtype} {array.shape}."
             )
         stored |= _stored(name, array, kinds[name], stored)
-    contents = {PROGRAM: program.to_json().encode(), TENSORS: save_tensors(stored)}
+    contents = {PROGRAM: program_to_json(program).encode(), TENSORS: save_tensors(stored)}
     manifest = Manifest(
         wieldy=VERSION,
         parts={name: Part(sha256=digest.of_bytes(data), bytes=len(data)) for name, data in contents.items()},
@@ -155,13 +165,13 @@ def _stored(
     """Return the parts of one tensor under the names that they are stored by."""
     if array.dtype.name not in FORMATS[kind].dtypes:
         held = " or ".join(FORMATS[kind].dtypes)
-        raise SchemaError(f"{name}: {kind} holds {held}; got {array.dtype}. Store it dense.")
+        raise PackingError(f"{name}: {kind} holds {held}; got {array.dtype}. Store it dense.")
     try:
         parts = FORMATS[kind].encode(array)
     except SchemaError as error:
-        raise SchemaError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     named = {name + suffix: part for suffix, part in parts.items()}
     clash = named.keys() & taken.keys()
     if clash:
-        raise SchemaError(f"{min(clash)}: names both a tensor and a part of another. Rename the tensor.")
+        raise NamingError(f"{min(clash)}: names both a tensor and a part of another. Rename the tensor.")
     return named

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import InternalError, SchemaError
+from wieldy.core.errors import InternalError, MisfitError, SchemaError
 from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.ops import OPS
 from wieldy.graph.program import Argument, Node, Program, Ref, Stored, with_batch
 from wieldy.kernels.native import IN_PAIRS
+from wieldy.package.read import Package
 from wieldy.runtime.engine import openvino
 from wieldy.runtime.fuse_levels import LevelWeights
 from wieldy.runtime.layouts import channels_last
@@ -33,6 +34,16 @@ from wieldy.runtime.regions import Region, contracted_order
 Arrays = Mapping[str, NDArray[Any]]
 Integers = Mapping[str, IntegerFormat]
 NO_INTEGERS: Integers = {}
+
+
+def lower_package(
+    package: Package, batch: int = 1, zeros: Zeros | None = None, integers: Integers = NO_INTEGERS
+) -> Any:
+    """Return what `lower` makes of a package; an error names the file."""
+    try:
+        return lower(package.program, package.tensors, batch, zeros, integers)
+    except SchemaError as error:
+        raise type(error)(f"{package.path}: {error}") from None
 
 
 def lower(
@@ -115,18 +126,18 @@ def _lower_node(
     try:
         result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch, integers))
     except (RuntimeError, ValueError, IndexError) as error:
-        raise SchemaError(
+        raise MisfitError(
             f"program: {node.op} of {node.name!r} does not fit what it is given ({_last_line(error)})."
         ) from None
     result = result.output(0) if hasattr(result, "output") else result
     if result.get_element_type().to_dtype() != np.dtype(node.dtype):
-        raise SchemaError(
+        raise MisfitError(
             f"program: {node.op} of {node.name!r} must yield {node.dtype}; it yields "
             f"{result.get_element_type().get_type_name()}."
         )
     expected, found = list(with_batch(node.shape, batch)), _static_shape(result)
     if found != expected:
-        raise SchemaError(f"program: {node.op} of {node.name!r} must yield {expected}; it yields {found}.")
+        raise MisfitError(f"program: {node.op} of {node.name!r} must yield {expected}; it yields {found}.")
     return result
 
 

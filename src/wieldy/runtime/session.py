@@ -13,7 +13,7 @@ from wieldy.core.errors import ConfigError, ShapeError
 from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.integers import integers_of, stored_integers
-from wieldy.runtime.lower import lower
+from wieldy.runtime.lower import lower_package
 from wieldy.runtime.tier import cap_process, check_precision, current_tier
 from wieldy.runtime.zeros import zeros_of
 
@@ -81,8 +81,7 @@ class Session:
         with self._lock:
             form = self._forms.pop(batch, None)
             if form is None:
-                package = self.package
-                model = lower(package.program, package.tensors, batch, self._zeros, self._integers)
+                model = lower_package(self.package, batch, self._zeros, self._integers)
                 form = _Form(compile_model(model, threads=self.threads, precision=self._precision))
                 while len(self._forms) >= KEPT_BATCHES:
                     del self._forms[next(iter(self._forms))]

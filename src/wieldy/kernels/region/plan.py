@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import SchemaError
+from wieldy.core.errors import OversizeError
 from wieldy.kernels import balance
 from wieldy.kernels.check import LARGEST
 from wieldy.kernels.region.check import check_concat, check_joined_levels
@@ -149,7 +149,7 @@ class _Planner:
         self.places = {item: replace(found, fill=self._fill(item)) for item, found in self.places.items()}
         self.floats = self.scratch + self.scratch_floats * threads + LANES
         if self.floats > LARGEST:
-            raise SchemaError(
+            raise OversizeError(
                 f"region: its activations must fit {LARGEST:,} floats; {self.floats:,} are needed."
             )
         self.indices: list[Ints] = []

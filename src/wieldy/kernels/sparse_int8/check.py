@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wieldy.core.errors import ConfigError, SchemaError
+from wieldy.core.errors import ConfigError, OversizeError
 from wieldy.kernels.check import LARGEST, check_array
 from wieldy.kernels.region.ops import Concat, Conv, LevelConv, Levels, Op, Pooling, Size
 from wieldy.kernels.sparse_conv.check import check_settings, read_size, target_size
@@ -69,7 +69,7 @@ def _check_sums(op: LevelConv) -> None:
     largest = TOP * np.abs(op.weight.astype(np.int64)).sum(axis=(1, 2, 3)) + np.abs(op.bias.astype(np.int64))
     if largest.max() > LARGEST:
         row = int(largest.argmax())
-        raise SchemaError(
+        raise OversizeError(
             f"{op.target}: channel {row}'s sum may reach {largest[row]:,}, and int32 ends at {LARGEST:,}. "
             "Keep the layer in float32."
         )
