@@ -51,29 +51,44 @@ class Parts:
         """Return each part's bytes."""
         program = self.program if isinstance(self.program, bytes) else json.dumps(self.program).encode()
         tensors = self.tensors if isinstance(self.tensors, bytes) else save_tensors(self.tensors)
-        if self.honest and isinstance(self.manifest, dict):
+        if self.honest and isinstance(self.manifest, dict) and isinstance(self.manifest.get("parts"), dict):
             for name, data in ((PROGRAM, program), (TENSORS, tensors)):
                 self.manifest["parts"][name] = {"sha256": digest.of_bytes(data), "bytes": len(data)}
         manifest = self.manifest if isinstance(self.manifest, bytes) else json.dumps(self.manifest).encode()
         return {MANIFEST: manifest, PROGRAM: program, TENSORS: tensors}
 
+    def packed(self) -> bytes:
+        """Return the package that they make."""
+        return wrap(self.contents())
+
     def write(self, path: Path) -> None:
-        """Write the package that they make."""
-        path.write_bytes(wrap(self.contents()))
+        """Write it."""
+        path.write_bytes(self.packed())
+
+    def copy(self) -> "Parts":
+        """Return parts of their own, to be altered."""
+        return Parts(
+            json.loads(json.dumps(self.manifest)), json.loads(json.dumps(self.program)), {**self.tensors}
+        )
 
 
 def sound(form: str = "dense") -> bytes:
     """Return a sound package; its convolution's weight is stored in `form`."""
     network = byhand.conv_net(channels=8)
     levels = np.zeros((8, 1, 3, 3), np.float32)
-    levels[:, 0, 0, 0], levels[::2, 0, 2, 1] = 127, -3
+    levels[:, 0, 0, 0], levels[::2, 0, 2, 1] = 63 if form.startswith("int7") else 127, -3
     tensors = {**network.tensors, "conv.weight": levels}
     return pack(byhand.ByHand(network.program, tensors), formats={"conv.weight": form})
 
 
 def sound_parts(form: str = "dense") -> Parts:
     """Return the parts of `sound`."""
-    with zipfile.ZipFile(io.BytesIO(sound(form))) as archive:
+    return parts_of(sound(form))
+
+
+def parts_of(package: bytes) -> Parts:
+    """Return the parts of a sound package."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
         contents = {name: archive.read(name) for name in NAMES}
     return Parts(
         json.loads(contents[MANIFEST]), json.loads(contents[PROGRAM]), dict(load_tensors(contents[TENSORS]))

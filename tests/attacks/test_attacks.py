@@ -56,7 +56,7 @@ def test_a_check_that_is_left_out_turns_its_attack_red(check, tmp_path, monkeypa
 
 ALLOWED = {  # operators that must never be, and their arguments
     "33_unknown_operator": ("os.system", (("self", "value"),)),
-    "34_operator_opens_file": ("aten.from_file.default", (("filename", "text"),)),
+    "34_operator_opens_file": ("aten.from_file.default", (("filename", "/etc/passwd|"),)),
     "35_look_alike_operator": ("aten.r\N{CYRILLIC SMALL LETTER IE}lu.default", (("self", "value"),)),
 }
 

@@ -26,10 +26,14 @@ ARGUMENTS = {
     "operand?": st.sampled_from([None, Ref("x"), Stored("w")]),
     "float?": st.one_of(st.none(), st.floats(-1e9, 1e9)),
     "ints": st.lists(st.integers(-4, 4), max_size=4).map(tuple),
+    "naturals": st.lists(st.integers(0, 4), max_size=4).map(tuple),
+    "positives": st.lists(st.integers(1, 4), max_size=4).map(tuple),
     "int": st.integers(-4, 64),
+    "positive": st.integers(1, 64),
     "float": st.one_of(st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False)),
     "bool": st.booleans(),
-    "text": st.text(max_size=5),
+    "none|tanh": st.sampled_from(["none", "tanh"]),
+    "constant|reflect|replicate": st.sampled_from(["constant", "reflect", "replicate"]),
     "dtype": st.sampled_from(DTYPES),
     "none": st.none(),
 }
@@ -139,12 +143,18 @@ def test_an_unsound_program_is_refused(name: str) -> None:
 
 
 KINDS: dict[str, tuple[str, list[Any]]] = {  # an operator, an argument of it, and values that do not fit
-    "ints": ("aten.max_pool2d.default", ["stride", 2, [2.0], [True], ["2"], [{"value": "x"}], None, [[2]]]),
+    "ints": (
+        "aten.permute.default",
+        ["dims", 2, [2.0], [True], ["2"], [{"value": "x"}], None, [2**64]],
+    ),
+    "naturals": ("aten.max_pool2d.default", ["padding", 2, [2.0], [True], ["2"], None, [-1], [2**63]]),
+    "positives": ("aten.max_pool2d.default", ["stride", 2, [2.0], [True], None, [0], [1, -1]]),
     "bool": ("aten.max_pool2d.default", ["ceil_mode", 1, None, "true", []]),
-    "int": ("aten.conv2d.default", ["groups", 2.0, True, None, "2", [2]]),
+    "int": ("aten.cumsum.default", ["dim", 2.0, True, None, "2", [2]]),
+    "positive": ("aten.conv2d.default", ["groups", 2.0, True, None, "2", [2], 0, -1]),
     "float": ("aten.leaky_relu.default", ["negative_slope", True, None, "0.1", float("nan"), float("inf")]),
     "dtype": ("aten.to.dtype", ["dtype", 1, None, "float64", "object"]),
-    "text": ("aten.gelu.default", ["approximate", 1, None, ["none"]]),
+    "none|tanh": ("aten.gelu.default", ["approximate", 1, None, ["none"], "none|tanh", "", "erf"]),
     "none": ("aten.softmax.int", ["dtype", 6, "float64", False]),
     "values": ("aten.cat.default", ["tensors", [], {"value": "x"}, [{"tensor": "w"}], [1], None]),
     "operand": ("aten.mul.Tensor", ["other", None, True, "2", [2], float("inf")]),

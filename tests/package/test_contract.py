@@ -147,12 +147,12 @@ def test_an_operator_that_is_not_on_the_allow_list_is_refused(path, parts, op):
 @pytest.mark.parametrize(
     ("name", "argument", "value", "message"),
     [
-        ("conv", "stride", [1, 1.5], "'stride' of 'conv' must be of kind ints"),
-        ("conv", "stride", "1", "'stride' of 'conv' must be of kind ints"),
+        ("conv", "stride", [1, 1.5], "'stride' of 'conv' must be of kind positives"),
+        ("conv", "stride", "1", "'stride' of 'conv' must be of kind positives"),
         ("conv", "weight", {"value": "x"}, "'weight' of 'conv' must be of kind tensor"),
         ("conv", "weight", {"tensor": "none"}, "reads the tensor 'none', which is not stored"),
         ("conv", "weight", {"file": "/etc/passwd"}, "is not what a program looks like"),
-        ("conv", "groups", True, "'groups' of 'conv' must be of kind int"),
+        ("conv", "groups", True, "'groups' of 'conv' must be of kind positive"),
         ("relu", "self", {"value": "fc"}, "reads 'fc', which nothing before it defines"),
         ("relu", "self", {"value": "relu"}, "reads 'relu', which nothing before it defines"),
         ("relu", "slope", 0.1, "must have"),

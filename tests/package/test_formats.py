@@ -7,18 +7,23 @@ from dataclasses import replace
 import byhand
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from wieldy.core import digest
 from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.formats import FORMATS
+from wieldy.formats.dense import DTYPES
+from wieldy.formats.integer import IntegerFormat, rounded_scales
 from wieldy.formats.sparse import SparseFormat
+from wieldy.formats.unified import UnifiedFormat
 from wieldy.graph.program import Spec
 from wieldy.package.archive import NAMES, wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS
 from wieldy.package.read import read
-from wieldy.package.save import save
+from wieldy.package.save import pack, save
 from wieldy.runtime.session import open as open_package
 
 SPARSE = [name for name, form in FORMATS.items() if isinstance(form, SparseFormat)]
@@ -49,6 +54,58 @@ def test_a_package_computes_the_same_however_its_tensors_are_stored(kind, tmp_pa
     (spec,) = network.program.inputs.values()
     x = np.random.default_rng(1).normal(size=(2, *spec.shape[1:])).astype(np.float32)
     np.testing.assert_allclose(open_package(sparse)(x), open_package(dense)(x), rtol=1e-5)  # other kernels
+
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 17), st.integers(1, 19)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3)),
+)
+
+
+def of_format(form, shape, density, seed):
+    """Return numbers that a format stores without loss."""
+    draw = np.random.default_rng(seed)
+    kept = draw.random(shape) < density
+    if isinstance(form, IntegerFormat):
+        levels = (draw.integers(-form.largest, form.largest + 1, shape) * kept).reshape(shape[0], -1)
+        levels[levels.any(axis=1), 0] = form.largest
+        scales = rounded_scales(draw.uniform(1e-6, 1e6, shape[0]))
+        return (levels.astype(np.float32) * scales[:, None]).reshape(shape)
+    if isinstance(form, UnifiedFormat) and draw.random() < 0.5:
+        return (draw.choice((-0.3, 0.3), shape) * kept).astype(np.float32)
+    values = draw.normal(size=shape) * kept
+    return values.astype(getattr(form, "dtype", np.float32)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES, density=st.sampled_from([0, 0.05, 0.4, 1]), seed=st.integers(0, 2**32))
+def test_any_tensor_in_any_format_comes_back_and_is_saved_to_the_same_bytes(
+    tmp_path_factory, kind, shape, density, seed
+):
+    array = of_format(FORMATS[kind], shape, density, seed)
+    data = pack(holding(array), formats={"scale": kind})
+    path = tmp_path_factory.mktemp("format") / "net.wieldy"
+    path.write_bytes(data)
+    found = read(path)
+    np.testing.assert_array_equal(found.tensors["scale"], array, strict=True)
+    assert pack(found, formats={"scale": kind}) == data
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=25, deadline=None)
+@given(shape=SHAPES | st.just(()) | st.just((0, 3)), seed=st.integers(0, 2**32))
+def test_any_tensor_of_any_dtype_comes_back_and_is_saved_to_the_same_bytes(
+    tmp_path_factory, dtype, shape, seed
+):
+    draw = np.random.default_rng(seed)
+    bits = np.frombuffer(draw.bytes(8 * int(np.prod(shape))), np.int64).reshape(shape)
+    array = {"float32": draw.normal(size=shape).astype(np.float32), "int64": bits, "bool": bits > 0}[dtype]
+    data = pack(holding(np.asarray(array)))
+    path = tmp_path_factory.mktemp("dtype") / "net.wieldy"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(path).tensors["scale"], array, strict=True)
+    assert pack(read(path)) == data
 
 
 def test_the_file_shrinks_by_what_the_format_counts(tmp_path):

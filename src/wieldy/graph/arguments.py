@@ -9,7 +9,7 @@ from torch.fx import Node as FxNode
 
 from wieldy.core.errors import TraceError
 from wieldy.graph.constants import finite
-from wieldy.graph.ops import MATMUL, OPS, REDUCTIONS, SOFTMAX, WHERE
+from wieldy.graph.ops import INTS, MATMUL, OPS, REDUCTIONS, SOFTMAX, WHERE
 from wieldy.graph.program import Argument, Ref, Stored
 from wieldy.graph.soundness import fits
 
@@ -116,7 +116,7 @@ def _argument(
         if kind == "values":
             return tuple(_argument(item, "value", fx, stored, values) for item in value)  # type: ignore[return-value]
         return _spread(tuple(_whole(item, fx) for item in value), kind, fx)
-    if kind == "ints" and type(value) is int:
+    if kind in INTS and type(value) is int:
         return (value,)
     if "where" in str(fx.target):
         value = finite(value)
@@ -200,7 +200,7 @@ def _check_training(fx: FxNode, op: str, arguments: Mapping[str, Argument]) -> N
 def _spread(values: tuple[int, ...], kind: str, fx: FxNode) -> tuple[int, ...]:
     """Write one number for all axes as one for each, and an empty stride as the kernel's size."""
     name = str(fx.target).split(".")[1]
-    if kind != "ints" or not name.endswith(("1d", "2d")):
+    if kind not in INTS or not name.endswith(("1d", "2d")):
         return values
     if not values and "pool" in name:
         values = tuple(fx.args[1])  # type: ignore[arg-type]

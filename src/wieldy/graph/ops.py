@@ -1,9 +1,9 @@
 """The allow-list: every operator that a program may hold, with its arguments in ATen's order.
 
-The kinds of arguments are
-`value` (what another node computed), `values` (a list of them), `tensor` (a stored weight),
-`operand` (a value, a stored tensor or a number), and the literals `int`, `ints`, `float`, `bool`, `text`
-and `dtype`, each of which may be optional (`?`).
+The kinds of arguments are `value` (what another node computed), `values` (a list of them), `tensor` (a stored
+weight), `operand` (a value, a stored tensor or a number), the literals `int`, `float`, `bool` and `dtype`,
+`ints` (a list of whole numbers; `naturals`: none below 0; `positives`: none below 1), `positive`, and texts
+to choose from, such as `none|tanh`. Some may be absent (`?`).
 
 A program that names any other operator is refused, when traced and when opened. Operators that change
 only a shape are all written as `aten.reshape.default` (see reader.py), so one rule serves them. Three do less
@@ -30,16 +30,18 @@ FULL: Final = "aten.full.default"
 WHERE: Final = "aten.where.self"
 LSTM: Final = "aten.lstm.input"
 GRU: Final = "aten.gru.input"
+INTS: Final = ("ints", "naturals", "positives")  # kinds of lists of whole numbers
 WEIGHTED: Final = (CONV, CONV1D, LINEAR)  # their first tensor is a weight (outputs, inputs, ...)
 TRANSPOSED: Final = ("aten.conv_transpose1d.default", "aten.conv_transpose2d.input")  # (inputs, outputs, ...)
 RECURRENT: Final = {LSTM: 4, GRU: 3}  # with how many gates
 
 _POOL: Final[Arguments] = (
     ("self", "value"),
-    ("kernel_size", "ints"),
-    ("stride", "ints"),
-    ("padding", "ints"),
+    ("kernel_size", "positives"),
+    ("stride", "positives"),
+    ("padding", "naturals"),
 )
+_FILL: Final = ("value", "float?")
 _UNARY: Final[Arguments] = (("self", "value"),)
 _BINARY: Final[Arguments] = (("self", "operand"), ("other", "operand"))
 
@@ -47,17 +49,17 @@ _CONV: Final[Arguments] = (
     ("input", "value"),
     ("weight", "tensor"),
     ("bias", "tensor?"),
-    ("stride", "ints"),
-    ("padding", "ints"),
-    ("dilation", "ints"),
-    ("groups", "int"),
+    ("stride", "positives"),
+    ("padding", "naturals"),
+    ("dilation", "positives"),
+    ("groups", "positive"),
 )
 
 _TRANSPOSED: Final[Arguments] = (
     *_CONV[:5],
-    ("output_padding", "ints"),
-    ("groups", "int"),
-    ("dilation", "ints"),
+    ("output_padding", "naturals"),
+    ("groups", "positive"),
+    ("dilation", "positives"),
 )
 _RECURRENT: Final[Arguments] = (
     ("input", "value"),
@@ -91,7 +93,7 @@ OPS: Final[dict[str, Arguments]] = {
     "aten.silu.default": _UNARY,
     "aten.hardswish.default": _UNARY,
     "aten.hardsigmoid.default": _UNARY,
-    "aten.gelu.default": (*_UNARY, ("approximate", "text")),
+    "aten.gelu.default": (*_UNARY, ("approximate", "none|tanh")),
     "aten.leaky_relu.default": (*_UNARY, ("negative_slope", "float")),
     "aten.elu.default": (*_UNARY, ("alpha", "float"), ("scale", "float"), ("input_scale", "float")),
     "aten.hardtanh.default": (*_UNARY, ("min_val", "float"), ("max_val", "float")),
@@ -116,7 +118,7 @@ OPS: Final[dict[str, Arguments]] = {
     "aten.logical_not.default": _UNARY,
     WHERE: (("condition", "operand"), ("self", "operand"), ("other", "operand")),
     CAST: (*_UNARY, ("dtype", "dtype")),
-    FULL: (("size", "ints"), ("fill_value", "float")),
+    FULL: (("size", "naturals"), ("fill_value", "float")),
     EMBEDDING: (("weight", "tensor"), ("indices", "operand"), ("padding_idx", "int")),
     "aten.cumsum.default": (*_UNARY, ("dim", "int")),
     "aten.abs.default": _UNARY,
@@ -143,11 +145,11 @@ OPS: Final[dict[str, Arguments]] = {
     GRU: _RECURRENT,
     TRANSPOSED[0]: _TRANSPOSED,
     TRANSPOSED[1]: _TRANSPOSED,
-    "aten.upsample_nearest1d.vec": (("input", "value"), ("output_size", "ints")),
-    "aten.upsample_nearest2d.vec": (("input", "value"), ("output_size", "ints")),
+    "aten.upsample_nearest1d.vec": (("input", "value"), ("output_size", "positives")),
+    "aten.upsample_nearest2d.vec": (("input", "value"), ("output_size", "positives")),
     "aten.upsample_bilinear2d.vec": (
         ("input", "value"),
-        ("output_size", "ints"),
+        ("output_size", "positives"),
         ("align_corners", "bool"),
     ),
     "aten.cat.default": (("tensors", "values"), ("dim", "int")),
@@ -167,11 +169,16 @@ OPS: Final[dict[str, Arguments]] = {
     "aten.permute.default": (*_UNARY, ("dims", "ints")),
     "aten.slice.Tensor": (*_UNARY, ("dim", "int"), ("start", "int"), ("end", "int"), ("step", "int")),
     "aten.select.int": (*_UNARY, ("dim", "int"), ("index", "int")),
-    "aten.pad.default": (*_UNARY, ("pad", "ints"), ("mode", "text"), ("value", "float?")),
+    "aten.pad.default": (
+        *_UNARY,
+        ("pad", "ints"),
+        ("mode", "constant|reflect|replicate"),
+        ("value", "float?"),
+    ),
     "aten.prelu.default": (*_UNARY, ("weight", "tensor")),
     "aten.group_norm.default": (
         ("input", "value"),
-        ("num_groups", "int"),
+        ("num_groups", "positive"),
         ("weight", "tensor?"),
         ("bias", "tensor?"),
         ("eps", "float"),
@@ -179,24 +186,24 @@ OPS: Final[dict[str, Arguments]] = {
     ),
     "aten.layer_norm.default": (
         ("input", "value"),
-        ("normalized_shape", "ints"),
+        ("normalized_shape", "positives"),
         ("weight", "tensor?"),
         ("bias", "tensor?"),
         ("eps", "float"),
         ("cudnn_enable", "bool"),
     ),
     "aten.mean.dim": (("self", "value"), ("dim", "ints"), ("keepdim", "bool"), ("dtype", "none")),
-    "aten.adaptive_avg_pool2d.default": (("self", "value"), ("output_size", "ints")),
+    "aten.adaptive_avg_pool2d.default": (("self", "value"), ("output_size", "positives")),
     "aten.avg_pool2d.default": (
         *_POOL,
         ("ceil_mode", "bool"),
         ("count_include_pad", "bool"),
         ("divisor_override", "none"),
     ),
-    "aten.max_pool2d.default": (*_POOL, ("dilation", "ints"), ("ceil_mode", "bool")),
-    "aten.adaptive_avg_pool1d.default": (*_UNARY, ("output_size", "ints")),
+    "aten.max_pool2d.default": (*_POOL, ("dilation", "positives"), ("ceil_mode", "bool")),
+    "aten.adaptive_avg_pool1d.default": (*_UNARY, ("output_size", "positives")),
     "aten.avg_pool1d.default": (*_POOL, ("ceil_mode", "bool"), ("count_include_pad", "bool")),
-    "aten.max_pool1d.default": (*_POOL, ("dilation", "ints"), ("ceil_mode", "bool")),
+    "aten.max_pool1d.default": (*_POOL, ("dilation", "positives"), ("ceil_mode", "bool")),
     "aten.amax.default": _REDUCED,
     "aten.amin.default": _REDUCED,
     "aten.sum.dim_IntList": (*_REDUCED, ("dtype", "none")),

@@ -140,18 +140,25 @@ def fits(value: Argument, kind: str) -> bool:
             return value is None or isinstance(value, (Ref, Stored))
         case "ints":
             return isinstance(value, tuple) and all(map(_whole, value))
+        case "naturals" | "positives":
+            least = 0 if kind == "naturals" else 1
+            return isinstance(value, tuple) and all(
+                type(item) is int and least <= item <= LARGEST for item in value
+            )
         case "int":
             return _whole(value)
+        case "positive":
+            return type(value) is int and 1 <= value <= LARGEST
         case "float":
             return number
         case "float?":
             return value is None or number
         case "bool":
             return isinstance(value, bool)
-        case "text":
-            return isinstance(value, str)
         case "dtype":
             return value in DTYPES
+        case _ if "|" in kind:
+            return isinstance(value, str) and value in kind.split("|")
         case _:
             return value is None
 

@@ -127,7 +127,7 @@ def _lower_node(
         result = LOWERINGS[node.op](Lowered(node, ops, given, stored, batch, integers))
     except (RuntimeError, ValueError, IndexError) as error:
         raise MisfitError(
-            f"program: {node.op} of {node.name!r} does not fit what it is given ({_last_line(error)})."
+            f"program: {node.op} of {node.name!r} does not fit what it is given ({last_line(error)})."
         ) from None
     result = result.output(0) if hasattr(result, "output") else result
     if result.get_element_type().to_dtype() != np.dtype(node.dtype):
@@ -146,7 +146,8 @@ def _static_shape(output: Any) -> list[int] | str:
     return [int(size) for size in shape.to_shape()] if shape.is_static else str(shape)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """Return what an error of OpenVINO says in the end; all before is where it was raised."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wieldy.core.errors import ConfigError, ShapeError
+from wieldy.core.errors import ConfigError, MisfitError, ShapeError
 from wieldy.package.read import Package, read
 from wieldy.runtime.engine import compile_model
 from wieldy.runtime.integers import integers_of, stored_integers
-from wieldy.runtime.lower import lower_package
+from wieldy.runtime.lower import last_line, lower_package
 from wieldy.runtime.tier import cap_process, check_precision, current_tier
 from wieldy.runtime.zeros import zeros_of
 
@@ -81,12 +81,20 @@ class Session:
         with self._lock:
             form = self._forms.pop(batch, None)
             if form is None:
-                model = lower_package(self.package, batch, self._zeros, self._integers)
-                form = _Form(compile_model(model, threads=self.threads, precision=self._precision))
+                form = _Form(self._compiled(batch))
                 while len(self._forms) >= KEPT_BATCHES:
                     del self._forms[next(iter(self._forms))]
             self._forms[batch] = form
             return form
+
+    def _compiled(self, batch: int) -> Any:
+        model = lower_package(self.package, batch, self._zeros, self._integers)
+        try:
+            return compile_model(model, threads=self.threads, precision=self._precision)
+        except RuntimeError as error:
+            raise MisfitError(
+                f"{self.package.path}: OpenVINO cannot compile it ({last_line(error)})."
+            ) from None
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:
