@@ -21,6 +21,7 @@ from wieldy.core.lock import alone_in
 from wieldy.flow.run import resume
 from wieldy.flow.state import TRAINING, Recovery
 from wieldy.methods.prune.zeros import ZerosConfig
+from wieldy.runtime.session import usable_cores
 from wieldy.train.fit import FitConfig
 from wieldy.zoo.data.digits import optical_digits
 
@@ -109,7 +110,7 @@ def test_other_data_settings_and_networks_are_refused_by_name(
     with pytest.raises(ConfigError, match="its recipe changed"):
         shrunk(data, tmp_path, resume=True, seed=1)
     with pytest.raises(ConfigError, match="its threads changed"):
-        shrunk(data, tmp_path, resume=True, threads=1 if torch.get_num_threads() > 1 else 2)
+        shrunk(data, tmp_path, resume=True, threads=1 if usable_cores() > 1 else 2)
 
 
 def test_a_flipped_byte_in_the_ledger_is_named_by_its_line(

@@ -39,6 +39,7 @@ from wieldy.runtime.measure import Subject
 from wieldy.runtime.measure import measure as time_files
 from wieldy.runtime.timing import time_pairs
 from wieldy.train.fit import FitConfig, fit
+from wieldy.train.threads import torch_threads
 from wieldy.zoo.networks.lenet import Lenet5, Lenet300
 from wieldy.zoo.networks.residual import Residual28
 
@@ -282,14 +283,11 @@ def product_ratios(share: float, rounds: int = 12) -> tuple[float, float]:
         out[live] = small @ x[read]
         return out
 
-    threads = torch.get_num_threads()
-    with lock.measuring():
-        torch.set_num_threads(1)
+    with lock.measuring(), torch_threads(1):
         pairs = [
             time_pairs(partial(torch.matmul, weight, x), run, rounds)
             for run in (of_kept, partial(torch.matmul, sparse, x))
         ]
-        torch.set_num_threads(threads)
     one, other = (float(np.median(pair[:, 1] / pair[:, 0])) for pair in pairs)
     return one, other
 

@@ -52,6 +52,7 @@ from wieldy.runtime.session import usable_cores
 from wieldy.runtime.tier import current_tier
 from wieldy.stats.loss import loss_of
 from wieldy.stats.saturation import saturated_shares
+from wieldy.train.threads import torch_threads
 from wieldy.train.watch import Log
 
 
@@ -158,7 +159,12 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     """Do all steps of a run; its folder then holds both packages, the record and the page."""
     check_settings(run)
     run.quiet.progress = run.progress
-    torch.set_num_threads(training_threads(run.threads))
+    with torch_threads(training_threads(run.threads)):
+        _all_steps(run, model, example)
+    return run
+
+
+def _all_steps(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | None) -> None:
     network = trace(model, first_input(run.data) if example is None else example)
     check_data(network, run.data)
     check_fingerprint(run, network)
@@ -180,7 +186,6 @@ def execute(run: Run, model: nn.Module, example: Tensor | tuple[Tensor, ...] | N
     write_record(run, done.plan, accounted)
     run.ledger.settle()
     shutil.rmtree(run.folder / TRAINING, ignore_errors=True)
-    return run
 
 
 def say_what_saturates(run: Run, small: GraphNetwork) -> None:
