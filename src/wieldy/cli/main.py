@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from wieldy.cli import bench, check, claims, demo, init, inspect, report, resume, run, sweep, verify
+from wieldy.cli import bench, check, claims, demo, init, inspect, report, resume, run, sign, sweep, verify
 from wieldy.cli.notice import say_missing_kernels, show_warnings_plainly
 from wieldy.core.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_MET, WieldyError
 from wieldy.core.version import VERSION
@@ -29,6 +29,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "bench": bench.bench,
     "verify": verify.verify,
     "check": check.check,
+    "sign": sign.sign,
     "inspect": inspect.inspect,
     "report": report.report,
     "claims": claims.claims,

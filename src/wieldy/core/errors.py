@@ -33,7 +33,8 @@
     │   ├── TierError               an instruction set that is not to be had here
     │   └── KernelError             a compiled kernel that is missing or cannot run here
     ├── VerdictError            1   a goal was not met
-    │   └── BudgetError             no plan reaches the budget
+    │   ├── BudgetError             no plan reaches the budget
+    │   └── SignatureError          a package is not what a key's owner signed
     ├── RankError               2   another process of a training is gone
     ├── StorageError            2   a file could not be written; the old one is intact
     └── InternalError           3   our own fault
@@ -190,6 +191,10 @@ class VerdictError(WieldyError):
 
 class BudgetError(VerdictError):
     """No plan that was measured reaches the budget."""
+
+
+class SignatureError(VerdictError):
+    """A package or its evidence is not what the owner of a key signed, or not signed at all."""
 
 
 class RankError(WieldyError):
