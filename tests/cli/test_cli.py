@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from torch import nn
 
 import wieldy
@@ -42,6 +45,44 @@ def test_check_and_inspect_answer_in_text_and_in_json(
     assert [row["macs"] for row in layers if row["macs"]] == [4 * 9 * 36, 144 * 10]
     assert run_verb(["inspect", str(package)]) == 0
     assert "1,490 parameters" in capsys.readouterr().out
+
+
+def test_a_signed_package_is_told_from_one_that_is_not(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, public = key_pair(tmp_path)
+    copied = Path(shutil.copy(package, tmp_path / "net.wieldy"))
+    check = ["check", str(copied), "--key", str(public)]
+    assert run_verb(check) == 1
+    assert "the package is not signed" in capsys.readouterr().err
+    assert run_verb(["sign", str(copied), "--key", str(key)]) == 0
+    assert f"{copied}.sig: signs {copied}" in capsys.readouterr().out
+    assert run_verb([*check, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["signed_by"] == str(public)
+    copied.write_bytes(copied.read_bytes() + b"x")
+    assert run_verb(check) == 1
+    assert "is not what was signed" in capsys.readouterr().err
+
+
+def key_pair(folder: Path) -> tuple[Path, Path]:
+    private, paths = Ed25519PrivateKey.generate(), (folder / "key.pem", folder / "key.pub.pem")
+    paths[0].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    paths[1].write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return paths
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_an_export_says_how_far_other_runtimes_are_from_ours(
+    form: str, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / ("net.onnx" if form == "onnx" else "net.xml")
+    assert run_verb(["export", str(package), "--to", form, "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    written = [out] if form == "onnx" else [out, out.with_suffix(".bin")]
+    assert found["bytes"] == sum(part.stat().st_size for part in written)
+    assert all(item["relative"] < 1e-4 for item in found["differences"])
+    assert run_verb(["export", str(package), "--to", form, "--out", str(out)]) == 0
+    assert "of the largest output from ours on 256 random examples" in capsys.readouterr().out
 
 
 def test_bench_prints_the_ratio_with_its_tier(package: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,21 @@ from collections.abc import Callable
 
 import typer
 
-from wieldy.cli import bench, check, claims, demo, init, inspect, report, resume, run, sign, sweep, verify
+from wieldy.cli import (
+    bench,
+    check,
+    claims,
+    demo,
+    export,
+    init,
+    inspect,
+    report,
+    resume,
+    run,
+    sign,
+    sweep,
+    verify,
+)
 from wieldy.cli.notice import say_missing_kernels, show_warnings_plainly
 from wieldy.core.errors import EXIT_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_MET, WieldyError
 from wieldy.core.version import VERSION
@@ -30,6 +44,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "verify": verify.verify,
     "check": check.check,
     "sign": sign.sign,
+    "export": export.export,
     "inspect": inspect.inspect,
     "report": report.report,
     "claims": claims.claims,

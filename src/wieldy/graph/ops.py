@@ -118,7 +118,7 @@ OPS: Final[dict[str, Arguments]] = {
     "aten.logical_not.default": _UNARY,
     WHERE: (("condition", "operand"), ("self", "operand"), ("other", "operand")),
     CAST: (*_UNARY, ("dtype", "dtype")),
-    FULL: (("size", "naturals"), ("fill_value", "float")),
+    FULL: (("size", "ints"), ("fill_value", "float")),
     EMBEDDING: (("weight", "tensor"), ("indices", "operand"), ("padding_idx", "int")),
     "aten.cumsum.default": (*_UNARY, ("dim", "int")),
     "aten.abs.default": _UNARY,
