@@ -63,12 +63,7 @@ def export(
         show.as_json({"file": str(path), "bytes": size, "differences": [vars(item) for item in apart]})
         return 0
     print(f"{path}: {size:,} bytes (the package: {package.stat().st_size:,})")
-    for item in apart:
-        same = f"; the same answer for {item.same_answers:,}" if item.same_answers is not None else ""
-        print(
-            f"  {item.runtime}: at most {item.relative:.1e} of the largest output from ours on "
-            f"{item.examples:,} {'test' if data else 'random'} examples{same}"
-        )
+    print("\n".join(show.difference_lines(apart, "test" if data else "random")))
     return 0
 
 

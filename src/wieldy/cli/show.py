@@ -1,9 +1,13 @@
 """Records as text: what verbs print when no JSON is asked for."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from wieldy.core.records import Evidence, RunRecord, Timing, WhatIf
+
+if TYPE_CHECKING:
+    from wieldy.compress.exported import Difference
 
 
 def as_json(value: Any) -> None:
@@ -20,6 +24,18 @@ def timing_lines(timing: Timing, first: str = "original", second: str = "package
         f"{second} {timing.small_ms:.3f} ms ({timing.small_precision})",
         f"  {timing.turns}, batch {timing.batch}, {timing.threads} threads, tier {timing.tier}, {timing.cpu}",
     ]
+
+
+def difference_lines(apart: "Sequence[Difference]", kind: str) -> list[str]:
+    """Return how far each runtime is from ours, in a line; `kind` of examples."""
+    lines = []
+    for item in apart:
+        same = "" if item.same_answers is None else f"; the same answer for {item.same_answers:,}"
+        lines.append(
+            f"  {item.runtime}: at most {item.relative:.1e} of the largest output from ours on "
+            f"{item.examples:,} {kind} examples{same}"
+        )
+    return lines
 
 
 def what_if_lines(found: tuple[WhatIf, ...], name: str) -> list[str]:

@@ -57,20 +57,26 @@ def _in_onnxruntime(path: Path, inputs: Arrays) -> list[NDArray[Any]]:
     session = need("onnxruntime", "onnx", "running ONNX").InferenceSession(
         path, providers=["CPUExecutionProvider"]
     )
-    named = zip(session.get_inputs(), inputs, strict=True)
-    return list(session.run(None, {value.name: array for value, array in named}))
+    names = [value.name for value in session.get_inputs()]
+    size = session.get_inputs()[0].shape[0]
+    return _in_parts(
+        lambda part: session.run(None, dict(zip(names, part, strict=True))), inputs,
+        size if isinstance(size, int) else len(inputs[0]),
+    )  # fmt: skip
 
 
 def _in_openvino(path: Path, inputs: Arrays) -> list[NDArray[Any]]:
-    """Run as many examples at once as the file's shapes say, or all."""
     model = core().read_model(path)
     batch = model.inputs[0].get_partial_shape()[0]
-    size = batch.get_length() if batch.is_static else len(inputs[0])
     compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    parts = [
-        [np.array(value) for value in compiled([array[start : start + size] for array in inputs]).values()]
-        for start in range(0, len(inputs[0]), size)
-    ]
+    size = batch.get_length() if batch.is_static else len(inputs[0])
+    return _in_parts(lambda part: [np.array(of) for of in compiled(list(part)).values()], inputs, size)
+
+
+def _in_parts(run: Callable[[Arrays], Arrays], inputs: Arrays, size: int) -> list[NDArray[Any]]:
+    """Run as many examples at once as a file's shapes say."""
+    starts = range(0, len(inputs[0]), size)
+    parts = [run([array[start : start + size] for array in inputs]) for start in starts]
     return [np.concatenate(of) for of in zip(*parts, strict=True)]
 
 

@@ -22,7 +22,7 @@ from wieldy.core.files import write_atomic
 from wieldy.core.optional import need
 from wieldy.formats.integer import IntegerFormat
 from wieldy.graph.network import GraphNetwork
-from wieldy.graph.ops import FAKE_QUANTIZE
+from wieldy.graph.ops import ATTENTION, FAKE_QUANTIZE
 from wieldy.graph.program import Node
 from wieldy.package.read import Package
 from wieldy.runtime.inputs import random_inputs
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from onnx_ir import Graph, Model, Value
 
 OPSET = 20
+LOWEST = torch.finfo(torch.float32).min
 LARGEST_BYTES = 2**31 - (1 << 24)  # of one file, which protobuf holds; some to spare for the nodes
 EXAMPLES = 2  # of what is traced: one would be taken for a fixed batch
 BYTE_RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127)}
@@ -146,7 +147,46 @@ def _elu(self: Tensor, alpha: float, scale: float, input_scale: float) -> Tensor
     return scale * torch.where(self > 0, self, alpha * torch.expm1(self * input_scale))
 
 
-WRITTEN: dict[str, Callable[..., Tensor]] = {FAKE_QUANTIZE: _rounded, "aten.elu.default": _elu}
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool,
+    scale: float | None, enable_gqa: bool,
+) -> Tensor:  # fmt: skip
+    """The exporter merges batch and heads, which a reader cannot take apart again."""
+    del dropout_p  # of training
+    if enable_gqa:
+        times = query.shape[-3] // key.shape[-3]
+        key, value = (side.repeat_interleave(times, -3) for side in (key, value))
+    scores = torch.matmul(query, key.transpose(-2, -1)) * (scale or query.shape[-1] ** -0.5)
+    kept = torch.ones(scores.shape[-2:], dtype=torch.bool).tril() if is_causal else None
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        kept = attn_mask
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    if kept is None:
+        return torch.matmul(torch.softmax(scores, -1), value)
+    shares = torch.softmax(torch.where(kept, scores, LOWEST), -1)
+    return torch.matmul(torch.where(kept, shares, 0.0), value)
+
+
+def _adaptive(self: Tensor, output_size: list[int]) -> Tensor:
+    """Means of windows of unlike sizes, as products with matrices of shares: the exporter gathers them."""
+    found = self
+    for axis, size in enumerate(output_size, self.ndim - len(output_size)):
+        shares = torch.zeros(size, self.shape[axis])
+        for place in range(size):
+            begin, end = place * self.shape[axis] // size, -(-(place + 1) * self.shape[axis] // size)
+            shares[place, begin:end] = 1 / (end - begin)
+        found = torch.matmul(found.transpose(axis, -1), shares.T).transpose(axis, -1)
+    return found
+
+
+WRITTEN: dict[str, Callable[..., Tensor]] = {
+    FAKE_QUANTIZE: _rounded,
+    ATTENTION: _attention,
+    "aten.elu.default": _elu,
+    "aten.adaptive_avg_pool1d.default": _adaptive,
+    "aten.adaptive_avg_pool2d.default": _adaptive,
+}
 
 
 def _store_levels(model: "Model", name: str, form: IntegerFormat, array: Any) -> None:

@@ -1,17 +1,21 @@
 """From a user's module to a GraphNetwork, through torch.export."""
 
 import copy
+import inspect
 import io
 import logging
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.library import Library
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
@@ -31,6 +35,8 @@ WRAPPERS = {  # classes, by name: some live in modules that are slow to import
 FLAT_WEIGHTS = (
     "The tensor attributes .*_flat_weights"  # recurrent layers list their weights anew in each call
 )
+
+ROUNDING = "fake_quantize_per_tensor_affine_cachemask"  # what a rounding to levels is made of
 
 
 def trace(model: nn.Module, example: Tensor | tuple[Tensor, ...]) -> GraphNetwork:
@@ -173,9 +179,10 @@ def _fixed_batch(model: nn.Module, error: Exception) -> TraceError:
 
 def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     batch = Dim("batch", min=1)
+    _let_roundings_be_traced()
     try:
         with _quietly():
-            return torch.export.export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+            return torch.export.export(model, inputs, dynamic_shapes=_free_batches(model, batch, len(inputs)))
     except Exception as error:  # noqa: BLE001 - export raises errors of many kinds
         text = str(error)
         if "Constraints violated" in text or "specialized" in text:
@@ -185,6 +192,30 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
             f"{_first_line(error)} Branches on tensor values, printing of values and calls into "
             "other libraries have to leave `forward`."
         ) from None
+
+
+def _shape_of_rounding(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.bool)
+
+
+@cache
+def _let_roundings_be_traced() -> Library:
+    """Tell torch of what shape a rounding to levels is, which it does not know while it traces."""
+    library = Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{ROUNDING}", "Meta"):
+        library.impl(ROUNDING, _shape_of_rounding, "Meta")  # type: ignore[no-untyped-call]
+    return library  # while it lives, it holds
+
+
+def _free_batches(model: nn.Module, batch: Any, count: int) -> tuple[Any, ...]:
+    """Return what torch.export wants to know of each input; those of `forward(*inputs)` count as one."""
+    sizes = tuple({0: batch} for _ in range(count))
+    starred = inspect.Parameter.VAR_POSITIONAL
+    return (
+        (sizes,)
+        if starred in {of.kind for of in inspect.signature(model.forward).parameters.values()}
+        else sizes
+    )
 
 
 def _user_line(error: Exception) -> str:
