@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test lint types docs docs-check data claims bench sanitize clean
+.PHONY: demo test lint types docs docs-check data claims bench fuzz sanitize clean
 
 demo: $(READY)  ## shrink the embedded network to half its milliseconds; ends with the page's path
 	$(BIN)/wieldy demo --out runs/demo
@@ -33,6 +33,9 @@ claims: $(READY)  ## measure the published properties again
 
 bench: $(READY)  ## methods side by side at the same milliseconds, three seeds
 	$(BIN)/python benchmarks/importance.py
+
+fuzz: $(READY)  ## packages altered at random for half an hour
+	$(BIN)/python tests/fuzz.py --minutes 30
 
 sanitize: $(READY)  ## the kernels under the address, undefined-behaviour and thread sanitizers
 	$(BIN)/python tests/kernels/sanitize.py

@@ -4,8 +4,9 @@
 
 The embedded network as it is, in eight bits, with nine weights of ten zero, and with layers of half their
 numbers in two, all on its test pictures; networks of any_network.py on random inputs. In float32 the largest
-difference must be at most 1e-4 of the largest output; in eight bits 99.5 % of the answers must be the same.
-Leaves with 1 where one is not. Writes exports.json, row by row. Needs the extras `bench`, `onnx` and `dev`.
+difference must be at most 1e-4 of the largest output, also of what is imported again; in eight bits 99.5 % of
+the answers must be the same. Leaves with 1 where one is not. Writes exports.json, row by row. Needs the extras
+`bench`, `onnx` and `dev`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from full_size import FULL_SIZE, build
 from importance import commit
@@ -24,6 +26,7 @@ from importance import commit
 from wieldy.compress.exported import Arrays, Difference, differences
 from wieldy.compress.factor import factor
 from wieldy.compress.onnx import export_onnx
+from wieldy.compress.onnx_import import import_onnx
 from wieldy.compress.quantize import quantize
 from wieldy.core.data import each, joined
 from wieldy.core.errors import EXIT_MET, EXIT_VERDICT
@@ -130,7 +133,23 @@ def compared(package: Package, inputs: Arrays, *, in_levels: bool) -> dict[str, 
         found = differences(path, run, inputs)
         row["found"][form] = [vars(item) for item in found]
         sound &= all(is_same(item, in_levels=in_levels) for item in found)
+    if not in_levels:
+        row["back"] = _back(files["onnx"], package, inputs)
+        sound &= row["back"] <= MOST
     return row | {"sound": sound}
+
+
+def _back(path: Path, package: Package, inputs: Arrays) -> float:
+    """Import an exported network again; return how far it is from the package."""
+    again = save(import_onnx(path), package.path.with_name("again.wieldy"))
+    pairs = zip(outputs(package.path, inputs), outputs(again, inputs), strict=True)
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+
+
+def outputs(path: Path, inputs: Arrays) -> list[Any]:
+    """Return what a package yields."""
+    found = open_package(path)(*inputs)
+    return list(found) if isinstance(found, tuple) else [found]
 
 
 def is_same(found: Difference, *, in_levels: bool) -> bool:

@@ -3,6 +3,7 @@
 A table stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
+import ast
 import json
 import re
 import sys
@@ -23,7 +24,7 @@ from measured import (
     table,
 )
 from measured_levels import engine_levels, levels
-from measured_runs import kills, mix, mobilenet, ranks, sweeps
+from measured_runs import exports, fuzz, kills, mix, mobilenet, ranks, sweeps
 
 from wieldy.cli.main import VERBS
 from wieldy.core import errors
@@ -50,6 +51,17 @@ def methods() -> str:
         text = (sys.modules[method.apply.__module__].__doc__ or "").split("\n")[0]
         rows.append([f"`{method.name}`", method.shape, text, settings])
     return table(["method", "shape", "what it does", "settings"], rows)
+
+
+def attacks() -> str:
+    """Every numbered try to bring down whoever opens a package, with the error that refuses it."""
+    rows = []
+    for path in sorted((ROOT / "tests" / "attacks").glob("[0-9]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = next(node for node in tree.body if isinstance(node, ast.Assign))
+        assert isinstance(named.value, ast.Constant)
+        rows.append([path.name[:2], (ast.get_docstring(tree) or "").rstrip("."), f"`{named.value.value}`"])
+    return table(["", "what is tried", "refused as"], rows)
 
 
 def verbs() -> str:
@@ -129,6 +141,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "kills": kills,
     "ranks": ranks,
     "sweeps": sweeps,
+    "exports": exports,
+    "fuzz": fuzz,
+    "attacks": attacks,
     "exit-codes": exit_codes,
 }
 

@@ -131,6 +131,47 @@ def ranks() -> str:
     return table(head, [row])
 
 
+def exports() -> str:
+    """Packages in the formats of others beside ours."""
+    found = result_of("exports.json")
+    if found is None:
+        return "not measured yet\n"
+    rows = []
+    for name, row in found["rows"].items():
+        sizes = [f"{row['bytes'][form]:,}" for form in ("package", "onnx", "openvino")]
+        apart = [
+            f"{item['relative']:.0e}"
+            + (
+                f", {item['same_answers']:,} of {item['examples']:,}"
+                if item["same_answers"] is not None
+                else ""
+            )
+            for form in ("onnx", "openvino")
+            for item in row["found"][form]
+        ]
+        back = row.get("back")
+        rows.append([name, *sizes, *apart, "" if back is None else f"{back:.0e}"])
+    head = [
+        "network", "bytes of the package", "ONNX", "OpenVINO's", "ONNX in ONNX Runtime: apart, same answers",
+        "ONNX in OpenVINO", "OpenVINO's in OpenVINO", "imported again: apart",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def fuzz() -> str:
+    """How long packages were altered at random, and what came of it."""
+    found = result_of("fuzz.json")
+    if found is None:
+        return "not measured yet\n"
+    first, last = found["seeds"]
+    outcomes = [[name, f"{count:,}"] for name, count in found["outcomes"].items()]
+    said = (
+        f"{sum(found['outcomes'].values()):,} packages of seeds {first} to {last} in {found['minutes']:.0f} "
+        f"minutes, {found['findings']} findings.\n\n"
+    )
+    return said + table(["refused as, or", "packages"], outcomes)
+
+
 def mobilenet() -> str:
     """MobileNetV2 without its training set."""
     rows, words = [], []
