@@ -5,8 +5,8 @@
 The embedded network as it is, in eight bits, with nine weights of ten zero, and with layers of half their
 numbers in two, all on its test pictures; networks of any_network.py on random inputs. In float32 the largest
 difference must be at most 1e-4 of the largest output, also of what is imported again; in eight bits 99.5 % of
-the answers must be the same. Leaves with 1 where one is not. Writes exports.json, row by row. Needs the extras
-`bench`, `onnx` and `dev`.
+the answers must be the same. Leaves with 1 where one is not. Writes exports.json, row by row. Needs the
+extras `bench`, `onnx` and `dev`.
 """
 
 import argparse
