@@ -11,6 +11,7 @@ import multiprocessing
 import resource
 import time
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -51,9 +52,11 @@ class Parts:
         """Return each part's bytes."""
         program = self.program if isinstance(self.program, bytes) else json.dumps(self.program).encode()
         tensors = self.tensors if isinstance(self.tensors, bytes) else save_tensors(self.tensors)
-        if self.honest and isinstance(self.manifest, dict) and isinstance(self.manifest.get("parts"), dict):
+        listed = self.manifest.get("parts") if isinstance(self.manifest, dict) else None
+        if self.honest and isinstance(listed, dict):
             for name, data in ((PROGRAM, program), (TENSORS, tensors)):
-                self.manifest["parts"][name] = {"sha256": digest.of_bytes(data), "bytes": len(data)}
+                if name in listed:
+                    listed[name] = {"sha256": digest.of_bytes(data), "bytes": len(data)}
         manifest = self.manifest if isinstance(self.manifest, bytes) else json.dumps(self.manifest).encode()
         return {MANIFEST: manifest, PROGRAM: program, TENSORS: tensors}
 
@@ -81,21 +84,37 @@ def sound(form: str = "dense") -> bytes:
     return pack(byhand.ByHand(network.program, tensors), formats={"conv.weight": form})
 
 
+def with_last_gap(form: str, gap: int) -> Parts:
+    """Return the parts of `sound`; its convolution leaves out so many places before the last one kept."""
+    parts = sound_parts(form)
+    gaps = parts.tensors["conv.weight.gaps"].copy()
+    gaps[-1] = gap
+    parts.tensors["conv.weight.gaps"] = gaps
+    return parts
+
+
 def sound_parts(form: str = "dense") -> Parts:
     """Return the parts of `sound`."""
     return parts_of(sound(form))
 
 
+def contents_of(package: bytes) -> dict[str, bytes]:
+    """Return each part's bytes of a sound package."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        return {name: archive.read(name) for name in NAMES}
+
+
 def parts_of(package: bytes) -> Parts:
     """Return the parts of a sound package."""
-    with zipfile.ZipFile(io.BytesIO(package)) as archive:
-        contents = {name: archive.read(name) for name in NAMES}
+    contents = contents_of(package)
     return Parts(
         json.loads(contents[MANIFEST]), json.loads(contents[PROGRAM]), dict(load_tensors(contents[TENSORS]))
     )
 
 
-def zipped(entries: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED, **fields: Any) -> bytes:
+def zipped(
+    entries: Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED, **fields: Any
+) -> bytes:
     """Return a zip with other entries, or other fields of entries, than a package has."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:

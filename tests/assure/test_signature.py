@@ -7,7 +7,7 @@ import byhand
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from keys import key_pair
 
 from wieldy.assure.signature import check_signature, evidence_path, sign, signature_path
 from wieldy.core import digest
@@ -15,21 +15,6 @@ from wieldy.core.errors import ConfigError, DigestError, PackageError, Signature
 from wieldy.package.save import save
 
 SECRET = b"open sesame"
-
-
-def key_pair(folder: Path, name: str, secret: bytes | None = None) -> tuple[Path, Path]:
-    private = Ed25519PrivateKey.generate()
-    encryption = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
-    paths = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    paths[0].write_bytes(
-        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    )
-    paths[1].write_bytes(
-        private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return paths
 
 
 @pytest.fixture

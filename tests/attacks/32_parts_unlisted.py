@@ -10,7 +10,5 @@ ERROR = "ManifestError"
 def forge(path: Path) -> None:
     """Write the file."""
     parts = sound_parts()
-    parts.contents()
     del parts.manifest["parts"]["tensors.safetensors"]
-    parts.honest = False
     parts.write(path)

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from forged import sound_parts
+from forged import with_last_gap
 
 ERROR = "OutsideError"
 
 
 def forge(path: Path) -> None:
     """Write the file."""
-    parts = sound_parts("int8_1x4")
-    parts.tensors["conv.weight.gaps"] = parts.tensors["conv.weight.gaps"].copy()
-    parts.tensors["conv.weight.gaps"][-1] = 200
-    parts.write(path)
+    with_last_gap("int8_1x4", 200).write(path)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from keys import key_pair
 from torch import nn
 
 import wieldy
@@ -62,13 +61,6 @@ def test_a_signed_package_is_told_from_one_that_is_not(
     copied.write_bytes(copied.read_bytes() + b"x")
     assert run_verb(check) == 1
     assert "is not what was signed" in capsys.readouterr().err
-
-
-def key_pair(folder: Path) -> tuple[Path, Path]:
-    private, paths = Ed25519PrivateKey.generate(), (folder / "key.pem", folder / "key.pub.pem")
-    paths[0].write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    paths[1].write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return paths
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])

@@ -3,34 +3,24 @@
 import contextlib
 import json
 import math
-import zipfile
 
 import byhand
 import numpy as np
 import pytest
+from forged import Parts, parts_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save as save_tensors
 
-from wieldy.core import digest
 from wieldy.core.errors import DigestError, OversizeError, PackageError, ProgramError, SchemaError
-from wieldy.package.archive import NAMES, wrap
-from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS
 from wieldy.package.read import read
-from wieldy.package.save import save
+from wieldy.package.save import pack
 
 
 @pytest.fixture
-def parts(tmp_path):
+def parts():
     """The manifest and the program as JSON values, and the tensors as arrays."""
-    network = byhand.conv_net()
-    with zipfile.ZipFile(save(network, tmp_path / "sound.wieldy")) as archive:
-        contents = {name: archive.read(name) for name in NAMES}
-    return {
-        "manifest": json.loads(contents[MANIFEST]),
-        "program": json.loads(contents[PROGRAM]),
-        "tensors": dict(network.tensors),
-    }
+    found = parts_of(pack(byhand.conv_net()))
+    return {"manifest": found.manifest, "program": found.program, "tensors": found.tensors}
 
 
 @pytest.fixture
@@ -40,18 +30,7 @@ def path(tmp_path):
 
 def write(path, parts, *, honest=True):
     """Pack altered parts; `honest`: with digests that fit them."""
-    program, tensors, manifest = parts["program"], parts["tensors"], parts["manifest"]
-    contents = {
-        PROGRAM: program if isinstance(program, bytes) else json.dumps(program).encode(),
-        TENSORS: tensors if isinstance(tensors, bytes) else save_tensors(tensors),
-    }
-    listed = manifest.get("parts") if isinstance(manifest, dict) else None
-    if honest and isinstance(listed, dict):
-        for name, data in contents.items():
-            if name in listed:
-                listed[name] = {"sha256": digest.of_bytes(data), "bytes": len(data)}
-    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    path.write_bytes(wrap(contents | {MANIFEST: text}))
+    Parts(**parts, honest=honest).write(path)
     return path
 
 
@@ -283,9 +262,7 @@ def spots(value, trail=()):
 @given(st.data())
 def test_any_other_value_anywhere_is_accepted_or_a_package_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("any")
-    network = byhand.conv_net()
-    with zipfile.ZipFile(save(network, folder / "sound.wieldy")) as archive:
-        altered = {key: json.loads(archive.read(f"{key}.json")) for key in ("manifest", "program")}
+    altered = vars(parts_of(pack(byhand.conv_net())))
     which = data.draw(st.sampled_from(["manifest", "program"]))
     spot = data.draw(st.sampled_from([trail for trail in spots(altered[which]) if trail]))
     *trail, last = spot
@@ -293,6 +270,6 @@ def test_any_other_value_anywhere_is_accepted_or_a_package_error(tmp_path_factor
     for key in trail:
         target = target[key]
     target[last] = data.draw(JSON)
-    path = write(folder / "net.wieldy", altered | {"tensors": dict(network.tensors)})
+    path = write(folder / "net.wieldy", {key: altered[key] for key in ("manifest", "program", "tensors")})
     with contextlib.suppress(PackageError):
         read(path)

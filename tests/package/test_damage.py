@@ -7,6 +7,7 @@ import zipfile
 
 import byhand
 import pytest
+from forged import contents_of, zipped
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -97,22 +98,8 @@ def test_any_shuffled_stretch_is_refused(place, seed):
         refusal(place, damaged)
 
 
-def zipped(contents, compression=zipfile.ZIP_STORED, **fields) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, data in contents:
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            entry.compress_type = compression
-            for field, value in fields.items():
-                setattr(entry, field, value)
-            archive.writestr(entry, data)
-    return buffer.getvalue()
-
-
 def parts() -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(SOUND)) as archive:
-        return {name: archive.read(name) for name in NAMES}
+    return contents_of(SOUND)
 
 
 def test_this_file_s_own_zip_is_ours_when_nothing_is_odd():

@@ -7,12 +7,11 @@ from dataclasses import replace
 import byhand
 import numpy as np
 import pytest
+from forged import Parts, contents_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
-from wieldy.core import digest
 from wieldy.core.errors import ConfigError, SchemaError
 from wieldy.formats import FORMATS
 from wieldy.formats.dense import DTYPES
@@ -20,7 +19,6 @@ from wieldy.formats.integer import IntegerFormat, rounded_scales
 from wieldy.formats.sparse import SparseFormat
 from wieldy.formats.unified import UnifiedFormat
 from wieldy.graph.program import Spec
-from wieldy.package.archive import NAMES, wrap
 from wieldy.package.manifest import MANIFEST, PROGRAM, TENSORS
 from wieldy.package.read import read
 from wieldy.package.save import pack, save
@@ -155,24 +153,15 @@ def test_rejects_a_part_that_takes_the_name_of_a_tensor(tmp_path):
 
 
 @pytest.fixture
-def contents(tmp_path):
+def contents():
     """The parts of a sound sparse package, to be altered."""
-    path = save(half_zero(), tmp_path / "sound.wieldy", formats={"conv.weight": "csr"})
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in NAMES}
+    return contents_of(pack(half_zero(), formats={"conv.weight": "csr"}))
 
 
 def rewritten(path, contents, tensors=None, program=None):
     """Write altered parts with digests that fit them."""
-    parts = {
-        PROGRAM: json.dumps(program).encode() if program else contents[PROGRAM],
-        TENSORS: save_tensors(tensors) if tensors else contents[TENSORS],
-    }
     manifest = json.loads(contents[MANIFEST])
-    manifest["parts"] = {
-        name: {"sha256": digest.of_bytes(data), "bytes": len(data)} for name, data in parts.items()
-    }
-    path.write_bytes(wrap(parts | {MANIFEST: json.dumps(manifest).encode()}))
+    Parts(manifest, program or contents[PROGRAM], tensors or contents[TENSORS]).write(path)
     return path
 
 

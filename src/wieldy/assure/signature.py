@@ -76,13 +76,12 @@ def sign(package: str | Path, key: str | Path, passphrase: str | None = None) ->
     private = _private_key(Path(key), passphrase)
     found = read(package)
     evidence = _part(evidence_path(package))
-    if evidence is not None and found.sha256 not in evidence_path(package).read_text(encoding="utf-8"):
+    if evidence is not None and _evidence_of(evidence_path(package)) != found.sha256:
         raise PackageError(
             f"{evidence_path(package)}: is not evidence of {package}: it names another SHA-256. Move it "
             "away, or measure it again with wieldy verify."
         )
-    of_package = _part(package)
-    assert of_package is not None
+    of_package = Part(sha256=found.sha256, bytes=package.stat().st_size)
     signature = private.sign(_signed(of_package, evidence)).hex()
     made = Signature(package=of_package, evidence=evidence, signature=signature)
     write_atomic(signature_path(package), made.to_bytes())
@@ -116,6 +115,14 @@ def check_signature(package: str | Path, key: str | Path) -> Signature:
     _check_file(package, made.package)
     _check_file(evidence_path(package), made.evidence)
     return made
+
+
+def _evidence_of(path: Path) -> object:
+    """Return the SHA-256 of the package that evidence names, or None where it is no evidence."""
+    try:
+        return strict_json.loads(path.read_bytes())["package"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
 
 
 def _check_file(path: Path, signed: Part | None) -> None:

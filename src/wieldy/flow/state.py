@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from wieldy.assure.signature import evidence_path
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data
 from wieldy.core.errors import ConfigError, StorageError
@@ -22,7 +23,8 @@ from wieldy.runtime.measure import Quiet
 from wieldy.train.fit import FitConfig
 from wieldy.train.watch import Log
 
-ORIGINAL, PACKAGE, EVIDENCE = "original.wieldy", "small.wieldy", "small.evidence.json"
+ORIGINAL, PACKAGE = "original.wieldy", "small.wieldy"
+EVIDENCE = evidence_path(Path(PACKAGE)).name
 RECORD, PAGE = "record.json", "report.html"
 TRAINING = "training"  # the state of trainings, while a run is unfinished
 MEASURED = ("timing", "layers", "pace")

@@ -148,7 +148,7 @@ def fits(value: Argument, kind: str) -> bool:
         case "int":
             return _whole(value)
         case "positive":
-            return type(value) is int and 1 <= value <= LARGEST
+            return _whole(value, 1)
         case "float":
             return number
         case "float?":
@@ -163,5 +163,5 @@ def fits(value: Argument, kind: str) -> bool:
             return value is None
 
 
-def _whole(value: object) -> bool:
-    return type(value) is int and abs(value) <= LARGEST
+def _whole(value: object, least: int = -LARGEST) -> bool:
+    return type(value) is int and least <= value <= LARGEST
