@@ -142,14 +142,9 @@ def compared(package: Package, inputs: Arrays, *, in_levels: bool) -> dict[str, 
 def _back(path: Path, package: Package, inputs: Arrays) -> float:
     """Import an exported network again; return how far it is from the package."""
     again = save(import_onnx(path), package.path.with_name("again.wieldy"))
-    pairs = zip(outputs(package.path, inputs), outputs(again, inputs), strict=True)
+    found = [each(open_package(path)(*inputs)) for path in (package.path, again)]
+    pairs = zip(*found, strict=True)
     return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
-
-
-def outputs(path: Path, inputs: Arrays) -> list[Any]:
-    """Return what a package yields."""
-    found = open_package(path)(*inputs)
-    return list(found) if isinstance(found, tuple) else [found]
 
 
 def is_same(found: Difference, *, in_levels: bool) -> bool:

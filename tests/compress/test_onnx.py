@@ -67,6 +67,14 @@ def test_operators_of_all_kinds_compute_the_same_as_onnx(name: str, tmp_path: Pa
     assert largest_difference(export_onnx(package, tmp_path / "net.onnx"), package) < EQUAL
 
 
+def test_a_file_of_any_batch_is_compared_on_any_number_of_examples(tmp_path: Path) -> None:
+    package = package_of(tiny.traced(), tmp_path)
+    for batch in (1, 3, 50):
+        path = export_ir(package, tmp_path / "net.xml", batch=batch)
+        for examples in (1, 7, 33):
+            assert largest_difference(path, package, examples) < EQUAL
+
+
 @pytest.mark.parametrize("name", networks.FIVE)
 def test_a_network_computes_the_same_as_openvinos_format(name: str, tmp_path: Path) -> None:
     package = package_of(networks.traced(name)[2], tmp_path)

@@ -16,7 +16,7 @@ from wieldy.compress.apply import apply_plan
 from wieldy.compress.onnx import export_onnx
 from wieldy.compress.onnx_import import import_onnx
 from wieldy.compress.quantize import quantize
-from wieldy.core.errors import ConfigError, TraceError, UnsupportedOpError
+from wieldy.core.errors import ConfigError, ShapeError, TraceError, UnsupportedOpError
 from wieldy.core.records import Plan
 from wieldy.graph.coupling import couple
 from wieldy.graph.network import GraphNetwork
@@ -93,7 +93,7 @@ def written(tmp_path: Path, nodes: list[onnx.NodeProto], **more: object) -> Path
     arrays: dict[str, np.ndarray] = more.get("weights", {})  # type: ignore[assignment]
     weights = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
     graph = helper.make_graph(nodes, "g", [x], [y], weights)
-    domains = [helper.make_opsetid("", 18)]
+    domains = [helper.make_opsetid("", int(str(more.get("opset", 18))))]
     if "domain" in more:
         domains.append(helper.make_opsetid(str(more["domain"]), 1))
     path = tmp_path / "net.onnx"
@@ -103,7 +103,7 @@ def written(tmp_path: Path, nodes: list[onnx.NodeProto], **more: object) -> Path
 
 def test_an_operator_that_is_not_supported_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, [helper.make_node("Det", ["x"], ["y"], name="odd")])
-    with pytest.raises(UnsupportedOpError, match=r"Det of .odd. is not supported"):
+    with pytest.raises(UnsupportedOpError, match=r"net\.onnx: onnx: Det of .odd. is not supported"):
         import_onnx(path)
 
 
@@ -120,8 +120,40 @@ def test_a_size_that_is_left_open_is_asked_for(tmp_path: Path) -> None:
     assert import_onnx(path, {"x": (7,)}).program.inputs["x"].shape == (None, 7)
 
 
-def test_half_precision_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], dtype=TensorProto.FLOAT16)
+def test_operators_of_old_that_meant_other_things_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOpError, match=r"follows opset 11, .* from 13 on they are read"):
+        import_onnx(written(tmp_path, [helper.make_node("Softmax", ["x"], ["y"])], opset=11))
+
+
+LEVELS = {
+    "s": np.float32(0.1), "t": np.float32(0.2), "z": np.uint8(3), "wide": np.uint16(3),
+    "w": np.ones((1, 8, 4), np.float32), "r": np.ones((1, 8, 2), np.float32), "n": np.ones(4, np.float32),
+}  # fmt: skip
+REFUSED = {
+    "does not undo": [("QuantizeLinear", "x s z", "q"), ("DequantizeLinear", "q t z", "y")],
+    "QuantizeLinear to uint16": [("QuantizeLinear", "x s wide", "q"), ("DequantizeLinear", "q s wide", "y")],
+    "that trains": [("BatchNormalization", "x n n n n", "y", {"training_mode": 1})],
+    "clipped": [("LSTM", "x w r", "y", {"hidden_size": 2, "clip": 1.0})],
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_what_an_operator_would_do_otherwise_than_ours_is_refused(says: str, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node(op, inputs.split(), [output], **(more[0] if more else {}))
+        for op, inputs, output, *more in REFUSED[says]
+    ]
+    used = {name for node in nodes for name in node.input}
+    arrays = {name: np.asarray(array) for name, array in LEVELS.items() if name in used}
+    sizes = ["n", 3, 4] if nodes[0].op_type == "LSTM" else ["n", 4]
+    path = written(tmp_path, nodes, sizes=sizes, weights=arrays, opset=21)
+    with pytest.raises((UnsupportedOpError, ShapeError), match=says):
+        import_onnx(path)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_other_precisions_are_refused(dtype: int, tmp_path: Path) -> None:
+    path = written(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], dtype=dtype)
     with pytest.raises(ConfigError, match="must be of float32, int64 or bool"):
         import_onnx(path)
 

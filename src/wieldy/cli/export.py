@@ -57,8 +57,7 @@ def export(
         written = [path, path.with_suffix(".bin")]
     size = sum(part.stat().st_size for part in written)
     inputs = _test_inputs(data) if data else random_inputs(found.program, EXAMPLES)
-    count = len(inputs[0]) // batch * batch if to is Form.OPENVINO else len(inputs[0])
-    apart = differences(path, open_package(package), [array[:count] for array in inputs])
+    apart = differences(path, open_package(package), inputs)
     if json:
         show.as_json({"file": str(path), "bytes": size, "differences": [vars(item) for item in apart]})
         return 0

@@ -66,16 +66,16 @@ def export_onnx(package: Package, path: str | Path) -> Path:
     Cost: one trace, and a copy of the weights.
     """
     need("onnxscript", "onnx", "writing ONNX")
-    model = _model(package)
-    for name, form in stored_integers(package).items():
-        _store_levels(model, name, form, package.tensors[name])
-    onnx_ir = need("onnx_ir", "onnx", "writing ONNX")
     size = sum(array.nbytes for array in package.tensors.values())
     if size > LARGEST_BYTES:
         raise ConfigError(
             f"{package.path}: one ONNX file holds {LARGEST_BYTES:,} bytes; the weights have {size:,}. Write "
             "OpenVINO's format instead: --to openvino."
         )
+    model = _model(package)
+    for name, form in stored_integers(package).items():
+        _store_levels(model, name, form, package.tensors[name])
+    onnx_ir = need("onnx_ir", "onnx", "writing ONNX")
     write_atomic(Path(path), onnx_ir.to_proto(model).SerializeToString())
     return Path(path)
 

@@ -5,6 +5,7 @@ become the roundings that they are, and weights behind a DequantizeLinear the nu
 """
 
 import inspect
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wieldy.compress.onnx_ops import DTYPES, OPS, Attributes, Op, refuse
+from wieldy.compress.onnx_ops import DTYPES, OPS, Attributes, refuse
+from wieldy.compress.onnx_recurrent import GATES, RECURRENT, in_gate_order
 from wieldy.core.errors import ConfigError, OversizeError, TraceError, UnsupportedOpError
 from wieldy.core.optional import need
 from wieldy.graph.network import GraphNetwork
@@ -29,6 +31,7 @@ RAW = {  # inputs that are settings, where they are stored: kept as numbers
     "Resize": (1, 2, 3),
 }  # fmt: skip
 MOST_FOLDED = 2**24
+OLDEST_OPSET = 13  # softmax was of all axes from one on before
 DOMAINS = ("", "ai.onnx")
 
 
@@ -48,9 +51,9 @@ def import_onnx(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = N
     Cost: a copy of the weights, and a trace.
     """
     model = _read(Path(path))
-    module = _with_names(model)
-    examples = [_example(value, shapes or {}) for value in module.inputs]
     try:
+        module = _with_names(model)
+        examples = [_example(value, shapes or {}) for value in module.inputs]
         return trace(module.eval(), tuple(examples) if len(examples) > 1 else examples[0])
     except UnsupportedOpError as error:
         raise UnsupportedOpError(f"{path}: {error}") from None
@@ -71,6 +74,12 @@ def _read(path: Path) -> "ModelProto":
     foreign = sorted({node.domain for node in model.graph.node} - set(DOMAINS))
     if foreign:
         raise UnsupportedOpError(f"{path}: uses operators of {foreign[0]!r}; only ONNX's own are supported.")
+    opset = max((item.version for item in model.opset_import if item.domain in DOMAINS), default=0)
+    if opset < OLDEST_OPSET:
+        raise UnsupportedOpError(
+            f"{path}: follows opset {opset}, in which operators meant other things; from {OLDEST_OPSET} on "
+            "they are read. Convert it with onnx.version_converter."
+        )
     return model  # type: ignore[no-any-return]
 
 
@@ -99,11 +108,27 @@ def _with_names(model: "ModelProto") -> "OnnxModule":
         return self.run(inputs)
 
     stored = {item.name for item in model.graph.initializer}
-    names = ["self", *(value.name for value in model.graph.input if value.name not in stored)]
+    names = [value.name for value in model.graph.input if value.name not in stored]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(re.sub(r"\W", "_", name), kind) for name in names]
+    parameters = [inspect.Parameter(name, kind) for name in ("self", *_identifiers(names))]
     forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return type("OnnxModule", (OnnxModule,), {"forward": forward})(model)  # type: ignore[no-any-return]
+
+
+def _identifiers(names: Sequence[str]) -> list[str]:
+    """Return names that Python takes, as near to those given as can be, each once.
+
+    Example:
+        >>> _identifiers(["x", "input.1", "input_1", "1"])
+        ['x', 'input_1', 'input_1_', '_1']
+    """
+    found: list[str] = []
+    for name in names:
+        near = re.sub(r"\W|^(?=\d)", "_", name) or "_"
+        while near in (*found, "self") or keyword.iskeyword(near):
+            near += "_"
+        found.append(near)
+    return found
 
 
 class OnnxModule(nn.Module):
@@ -119,6 +144,7 @@ class OnnxModule(nn.Module):
         }
         self.inputs = [value for value in graph.input if value.name not in self.constants]
         self.outputs = [value.name for value in graph.output]
+        self.levels: dict[str, tuple[str, ...]] = {}  # what is rounded, and by which scale and zero point
         self.steps = [Step(self, node) for node in graph.node]
         self.places: dict[str, str] = {}
         self.zeros: set[str] = set()  # values of which it is known
@@ -186,7 +212,12 @@ class Step:
         self.leaf = ""
         if self.op == "Constant":
             module.constants[self.outputs[0]] = _constant(self.at)
-        elif self.op == "DequantizeLinear" and self.inputs[0] in module.constants:
+        elif self.op == "QuantizeLinear":
+            module.levels[self.outputs[0]] = tuple(self.inputs[1:])
+        elif self.op == "DequantizeLinear" and self.inputs[0] not in module.constants:
+            if module.levels.get(self.inputs[0]) != tuple(self.inputs[1:]):
+                refuse("a DequantizeLinear that does not undo the QuantizeLinear before it")
+        elif self.op == "DequantizeLinear":
             arrays = [module.constants.get(name) for name in self.inputs]
             module.constants[self.outputs[0]] = _dequantized(self.at, *arrays)
         elif self.op not in (*OPS, *RECURRENT, "DequantizeLinear"):
@@ -249,7 +280,7 @@ class Step:
             if name not in module.constants:
                 refuse(f"{self.op} with computed weights")
             ordered = f"{self.node.name or self.outputs[0]}.{'WRB'[position - 1]}"
-            module.constants[ordered] = _in_gate_order(module.constants[name], GATES[self.op])
+            module.constants[ordered] = in_gate_order(module.constants[name], GATES[self.op])
             self.inputs[position] = ordered
 
     def run(self, module: OnnxModule, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,6 +331,8 @@ def _dequantized(at: Attributes, levels: Any, scale: Any, zero: Any = None) -> N
     """Return the numbers that stored levels stand for."""
     if scale is None:
         refuse("DequantizeLinear with a computed scale")
+    if np.ndim(scale) > 1:
+        refuse("DequantizeLinear by blocks")
     shape = [1] * levels.ndim
     if np.size(scale) > 1:
         shape[at.get("axis", 1)] = -1
@@ -382,49 +415,11 @@ def _batch_norm(step: Step, module: OnnxModule, uses: Sequence[str]) -> nn.Modul
     arrays = _arrays(step, module, uses)
     if not arrays:
         return None
+    if step.at.get("training_mode", 0):
+        refuse("BatchNormalization that trains")
     leaf = AnyBatchNorm(len(arrays[0]), eps=step.at.get("epsilon", 1e-5))
     names = ("weight", "bias", "running_mean", "running_var")
     return _filled(leaf, **dict(zip(names, arrays, strict=True)))
 
 
 LEAVES = {"Conv": _conv, "Gemm": _linear, "MatMul": _linear, "BatchNormalization": _batch_norm}
-
-
-def recurrent(kind: type[nn.RNNBase]) -> Op:
-    """One recurrent layer of ONNX in torch; its gates stand in torch's order already."""
-
-    def call(at: Attributes, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, *rest: Any) -> Any:
-        lengths, *given = (*rest, None, None, None)[:3]
-        if lengths is not None or len(rest) > 3:
-            refuse("a recurrent layer with lengths or peepholes")
-        if at.get("direction", b"forward") not in (b"forward", b"bidirectional") or at.get("layout", 0):
-            refuse("a recurrent layer backwards, or with the batch first")
-        if kind is nn.GRU and not at.get("linear_before_reset", 0):
-            refuse("GRU with linear_before_reset=0")
-        size = at["hidden_size"]
-        weights: list[Tensor] = []
-        for way in range(len(w)):
-            weights += [w[way], r[way]]
-            if b is not None:
-                half = b.shape[1] // 2
-                weights += [b[way, :half], b[way, half:]]
-        zeros = torch.zeros(len(w), x.shape[1], size)
-        hidden, cell = (state if state is not None else zeros for state in given)
-        states = (hidden, cell) if kind is nn.LSTM else hidden
-        function: Any = torch.lstm if kind is nn.LSTM else torch.gru
-        found = function(x, states, weights, b is not None, 1, 0.0, False, len(w) == 2, False)
-        steps = found[0].reshape(*found[0].shape[:2], len(w), size).transpose(1, 2)
-        return (steps, *found[1:])
-
-    return call
-
-
-RECURRENT = {"LSTM": recurrent(nn.LSTM), "GRU": recurrent(nn.GRU)}
-GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}  # where torch's gates stand in ONNX
-
-
-def _in_gate_order(array: NDArray[Any], gates: Sequence[int]) -> NDArray[Any]:
-    """Return weights (ways, gates x hidden, ...), or both biases side by side, in torch's order."""
-    ways, halves = len(array), 1 if array.ndim == 3 else 2
-    cut = array.reshape(ways, halves, len(gates), -1, *array.shape[2:])
-    return np.ascontiguousarray(cut[:, :, list(gates)].reshape(array.shape))

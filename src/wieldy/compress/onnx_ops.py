@@ -1,6 +1,6 @@
 """What ONNX's operators do, in torch: one function for each, of its attributes and its inputs.
 
-Source: the operators' specification, opsets 11 to 22. An input is a tensor, None where it is left out, or, of
+Source: the operators' specification, opsets 13 to 22. An input is a tensor, None where it is left out, or, of
 what computes with shapes, a list of whole numbers, some of which may follow the batch.
 """
 
@@ -18,7 +18,7 @@ from wieldy.core.errors import UnsupportedOpError
 Attributes = dict[str, Any]
 Op = Callable[..., Any]
 LOWEST = float(np.finfo(np.float32).min)
-DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float32}
+DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool}
 
 
 def refuse(what: str) -> Any:
@@ -166,6 +166,8 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
 def batch_norm(at: Attributes, x: Tensor, *stored: Tensor) -> Tensor:
     """Normalise by what was seen in training."""
     weight, bias, mean, variance = stored
+    if at.get("training_mode", 0):
+        refuse("BatchNormalization that trains")
     return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=at.get("epsilon", 1e-5))
 
 
@@ -367,7 +369,9 @@ def quantize(_: Attributes, x: Tensor, scale: Any, zero: Any = None) -> Any:
     """Rounded to levels, which the DequantizeLinear after it turns into numbers again."""
     if np.size(scale) != 1:
         refuse("QuantizeLinear by channels")
-    low, high = (0, 255) if zero is None or zero.dtype == np.uint8 else (-128, 127)
+    ends = {"uint8": (0, 255), "int8": (-128, 127)}
+    name = "uint8" if zero is None else np.asarray(zero).dtype.name
+    low, high = ends.get(name) or refuse(f"QuantizeLinear to {name}")
     start = 0 if zero is None else int(np.ravel(zero)[0])
     return torch.fake_quantize_per_tensor_affine(x, number(scale), start, low, high)
 
