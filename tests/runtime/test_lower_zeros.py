@@ -29,9 +29,12 @@ ZEROS = zeros_with(NET.blocks, "portable")
 
 
 def refused(raw: dict[str, Any], **tensors: np.ndarray) -> None:
-    program = program_from_json(json.dumps(raw))
     with pytest.raises(SchemaError, match="program: "):
-        lower(program, NET.tensors | tensors, 2, ZEROS)
+        lowered(raw, tensors)
+
+
+def lowered(raw: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+    lower(program_from_json(json.dumps(raw)), NET.tensors | tensors, 2, ZEROS)
 
 
 @pytest.mark.parametrize(

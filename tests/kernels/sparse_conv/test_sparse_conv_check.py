@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from kernel_cases import conv_of, needs_kernels, sparse_normal
 
-from wieldy.core.errors import ConfigError, InputError, KernelError, SchemaError, ShapeError
+from wieldy.core.errors import ConfigError, InputError, KernelError, OutsideError, PackingError, ShapeError
 from wieldy.kernels.region.ops import Conv, Size
 from wieldy.kernels.sparse_conv import call, reference
 from wieldy.kernels.sparse_conv.check import check_conv
@@ -39,16 +39,16 @@ def test_a_sound_operation_is_accepted_and_its_size_returned(op):
 CHANGES = [
     ({"starts": ints(0, 2)}, ShapeError, r"out: starts: must be an array of int32 \(3,\); got int32 \(2,\)"),
     ({"starts": np.array([0, 2, 3])}, ShapeError, "starts: must be an array of int32"),
-    ({"starts": ints(1, 2, 3)}, SchemaError, "starts must ascend from 0 to the 3 kept columns; got 1 to 3"),
-    ({"starts": ints(0, 2, 2)}, SchemaError, "starts must ascend from 0 to the 3 kept columns; got 0 to 2"),
-    ({"starts": ints(0, 4, 3)}, SchemaError, "smallest step -1"),
-    ({"starts": ints(0, -(2**31), 3)}, SchemaError, "smallest step -2147483648"),
+    ({"starts": ints(1, 2, 3)}, PackingError, "starts must ascend from 0 to the 3 kept columns; got 1 to 3"),
+    ({"starts": ints(0, 2, 2)}, PackingError, "starts must ascend from 0 to the 3 kept columns; got 0 to 2"),
+    ({"starts": ints(0, 4, 3)}, PackingError, "smallest step -1"),
+    ({"starts": ints(0, -(2**31), 3)}, PackingError, "smallest step -2147483648"),
     ({"columns": ints(1, 17)}, ShapeError, r"values: must be an array of float32 \(2, 4\); got .*\(3, 4\)"),
     ({"columns": np.array([1, 17, 30])}, ShapeError, "columns: must be an array of int32"),
-    ({"columns": ints(1, 17, 36)}, SchemaError, "a column must be from 0 to 35; got 36"),
-    ({"columns": ints(-1, 17, 30)}, SchemaError, "a column must be from 0 to 35; got -1"),
-    ({"columns": ints(17, 1, 30)}, SchemaError, "ascend, each once; got 17 before 1 in block row 0"),
-    ({"columns": ints(17, 17, 30)}, SchemaError, "ascend, each once; got 17 before 17 in block row 0"),
+    ({"columns": ints(1, 17, 36)}, OutsideError, "a column must be from 0 to 35; got 36"),
+    ({"columns": ints(-1, 17, 30)}, OutsideError, "a column must be from 0 to 35; got -1"),
+    ({"columns": ints(17, 1, 30)}, PackingError, "ascend, each once; got 17 before 1 in block row 0"),
+    ({"columns": ints(17, 17, 30)}, PackingError, "ascend, each once; got 17 before 17 in block row 0"),
     ({"values": np.ones((3, 8), np.float32)}, ShapeError, r"values: must be an array of float32 \(3, 4\)"),
     ({"values": np.ones((3, 4))}, ShapeError, r"values: must be an array of float32 .* got float64"),
     ({"values": np.ones(12, np.float32)}, ShapeError, r"values: must .* got float32 \(12,\)"),
@@ -131,7 +131,7 @@ def test_arrays_at_random_are_refused_or_have_a_reference(starts, columns, setti
             r"x: must be .*\(batch, channels, height, width\); got float32 \(4, 6, 7\)",
         ),
         ({"x": X.tolist()}, ShapeError, "x: must be an array .* got list"),
-        ({"x": X[:, :3]}, SchemaError, "a column must be from 0 to 26; got 30"),
+        ({"x": X[:, :3]}, OutsideError, "a column must be from 0 to 26; got 30"),
         ({"x": X[:, :, :0]}, ConfigError, "x: height: must be a whole number from 1"),
         ({"residual": X}, ConfigError, "given exactly where the operation names one; it names None"),
         ({"threads": 0}, ConfigError, "threads: must be a whole number from 1"),

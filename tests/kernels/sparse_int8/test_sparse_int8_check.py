@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wieldy.core.errors import ConfigError, SchemaError, ShapeError
+from wieldy.core.errors import ConfigError, OversizeError, ShapeError
 from wieldy.kernels.region.ops import GlobalMean, LevelConv, Levels, Op, Pooling, Size
 from wieldy.kernels.sparse_int8.check import check_level_conv, check_levels
 
@@ -42,7 +42,7 @@ def test_a_sound_one_gives_its_size():
         ({"zero": 10}, ConfigError, "stay within"),
         ({"low": 3.0, "high": 2.0}, ConfigError, "low"),
         ({"low": float("nan")}, ConfigError, "low"),
-        ({"bias": np.full(4, 2**31 - 1, np.int32)}, SchemaError, "int32 ends"),
+        ({"bias": np.full(4, 2**31 - 1, np.int32)}, OversizeError, "int32 ends"),
     ],
 )
 def test_each_fault_has_its_error(changes: dict[str, Any], error: type[Exception], words: str):
@@ -58,7 +58,7 @@ def test_the_most_inputs_that_int32_can_sum_pass_and_one_more_is_refused():
         if inputs == most:
             check_level_conv(op, {"x": Size(inputs, 1, 1)})
         else:
-            with pytest.raises(SchemaError, match="Keep the layer in float32"):
+            with pytest.raises(OversizeError, match="Keep the layer in float32"):
                 check_level_conv(op, {"x": Size(inputs, 1, 1)})
 
 

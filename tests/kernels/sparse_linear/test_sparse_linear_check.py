@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from kernel_cases import needs_kernels
 
-from wieldy.core.errors import ConfigError, KernelError, SchemaError, ShapeError
+from wieldy.core.errors import ConfigError, KernelError, OutsideError, PackingError, ShapeError
 from wieldy.kernels.sparse_linear import call
 from wieldy.kernels.sparse_linear.check import check_linear
 
@@ -33,9 +33,9 @@ def test_a_sound_layer_is_accepted():
     ("change", "kind", "message"),
     [
         ({"starts": ints(0, 3)}, ShapeError, r"starts: must be an array of int32 \(3,\)"),
-        ({"starts": ints(0, 4, 3)}, SchemaError, "starts must ascend"),
-        ({"columns": ints(1, 5, 0)}, SchemaError, "a column must be from 0 to 4; got 5"),
-        ({"columns": ints(4, 1, 0)}, SchemaError, "got 4 before 1 in block row 0"),
+        ({"starts": ints(0, 4, 3)}, PackingError, "starts must ascend"),
+        ({"columns": ints(1, 5, 0)}, OutsideError, "a column must be from 0 to 4; got 5"),
+        ({"columns": ints(4, 1, 0)}, PackingError, "got 4 before 1 in block row 0"),
         ({"columns": np.array([1, 4, 0], np.uint16)}, ShapeError, "columns: must be an array of int32"),
         ({"values": np.ones((3, 3), np.float32)}, ConfigError, "block must be one of 1, 4, 8; got 3"),
         ({"values": np.ones((3, 4))}, ShapeError, "values: must be .* got float64"),
@@ -61,7 +61,7 @@ def test_each_fault_has_one_error_that_names_it(change, kind, message):  # type:
     [
         ({"x": X[0]}, ShapeError, r"x: must be an array of float32 \(examples, inputs\)"),
         ({"x": X.astype(np.float16)}, ShapeError, "x: must be .* got float16"),
-        ({"x": X[:, :4]}, SchemaError, "a column must be from 0 to 3; got 4"),
+        ({"x": X[:, :4]}, OutsideError, "a column must be from 0 to 3; got 4"),
         ({"threads": 0}, ConfigError, "threads: must be a whole number from 1"),
         ({"variant": "neon"}, KernelError, "variant: must be one of portable.* got 'neon'"),
     ],
