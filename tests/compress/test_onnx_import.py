@@ -73,6 +73,19 @@ def test_layers_keep_their_names_and_a_folded_norm_is_gone(tmp_path: Path) -> No
     assert isinstance(found.get_submodule("fc"), nn.Linear)
 
 
+def test_norms_that_share_statistics_are_read_with_them_unlearned(tmp_path: Path) -> None:
+    arrays = {name: np.full(4, value, np.float32) for name, value in (("g", 2), ("b", 1), ("m", 3), ("v", 4))}
+    nodes = [
+        helper.make_node("BatchNormalization", [source, "g", "b", "m", "v"], [target], epsilon=0.0)
+        for source, target in (("x", "h"), ("h", "y"))
+    ]
+    network = import_onnx(written(tmp_path, nodes, weights=arrays))
+    x = torch.randn(3, 4)
+    wanted = ((x - 3) / 2 * 2 + 1 - 3) / 2 * 2 + 1
+    np.testing.assert_allclose(network(x).detach().numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)
+    assert {name for name, _ in network.named_parameters()} == {"g", "b"}
+
+
 def test_levels_come_back_as_the_numbers_and_roundings_that_they_are(tmp_path: Path) -> None:
     small, _ = quantize(tiny.trained(), tiny.digits())
     found = there_and_back(small, tmp_path)

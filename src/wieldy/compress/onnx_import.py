@@ -30,6 +30,7 @@ RAW = {  # inputs that are settings, where they are stored: kept as numbers
     "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "Pow": (1,), "Clip": (1, 2), "Pad": (1, 2, 3),
     "Resize": (1, 2, 3),
 }  # fmt: skip
+SEEN = {"BatchNormalization": (3, 4)}  # inputs that are statistics, which training does not learn
 MOST_FOLDED = 2**24
 OLDEST_OPSET = 13  # softmax was of all axes from one on before
 DOMAINS = ("", "ai.onnx")
@@ -162,16 +163,23 @@ class OnnxModule(nn.Module):
         return found[0] if len(found) == 1 else found
 
     def stored(self, name: str) -> Any:
-        """Return a constant: a parameter of the module, or numbers."""
-        return self.get_parameter(self.places[name]) if name in self.places else self.constants[name]
+        """Return a constant: a tensor of the module, or numbers."""
+        if name not in self.places:
+            return self.constants[name]
+        container, last = self.container(self.places[name])
+        return getattr(container, last)
 
-    def place(self, name: str, array: NDArray[Any]) -> None:
-        """Make a parameter of a constant, once, under a name as near to its own as torch allows."""
+    def place(self, name: str, array: NDArray[Any], *, learned: bool) -> None:
+        """Make a parameter or a buffer of a constant, once, under a name as near to its own as can be."""
         if name in self.places:
             return
         path = self.free_path(name)
         container, last = self.container(path)
-        container.register_parameter(last, nn.Parameter(torch.from_numpy(array.copy())))
+        tensor = torch.from_numpy(array.copy())
+        if learned:
+            container.register_parameter(last, nn.Parameter(tensor))
+        else:
+            container.register_buffer(last, tensor)
         self.places[name] = path
 
     def free_path(self, name: str) -> str:
@@ -261,7 +269,7 @@ class Step:
             if array is None or position in RAW.get(self.op, ()):
                 continue
             if array.dtype == np.float32 and array.ndim:
-                module.place(name, array)
+                module.place(name, array, learned=position not in SEEN.get(self.op, ()))
 
     def _yields_zeros(self, module: OnnxModule) -> bool:
         """Whether this is a state of zeros, for as many examples as there are."""
