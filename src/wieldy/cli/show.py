@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wieldy.core.records import Evidence, RunRecord, Timing, WhatIf
+from wieldy.cli.figures import evidence_lines
+from wieldy.core.records import RunRecord, Timing, WhatIf
 
 if TYPE_CHECKING:
     from wieldy.compress.exported import Difference
@@ -98,38 +99,6 @@ def sweep_lines(results: list[dict[str, Any]]) -> list[str]:
     states = [item["state"] for item in results]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     return [f"{len(results)} runs: {', '.join(counts)}", *lines]
-
-
-def evidence_lines(evidence: tuple[Evidence, ...]) -> list[str]:
-    """Return one line for each piece of evidence."""
-    marks = {"proved": "yes    ", "refuted": "NO     ", "unknown": "unknown"}
-    return [f"  {marks[item.verdict]} {item.claim}{_figures(item)}" for item in evidence]
-
-
-def _figures(item: Evidence) -> str:
-    numbers = item.numbers
-    if "drop_points" in numbers:
-        drop = numbers["drop_points"]
-        return (
-            f": {numbers['original']['value']:.4f} -> {numbers['package']['value']:.4f}, "
-            f"{drop['value']:+.2f} [{drop['low']:+.2f}, {drop['high']:+.2f}] points lost"
-        )
-    if "flips" in numbers:
-        counts = f"{numbers['fixed']} fixed, {numbers['broken']} broken, {numbers['flips']} flips"
-        return f": {counts}, p = {numbers['p_value']:.3g}"
-    if "worse" in numbers:
-        return f": worse are {', '.join(numbers['worse'])}" if numbers["worse"] else ""
-    if "outputs" in numbers:
-        return ": " + "; ".join(map(_distance, numbers["outputs"]))
-    if "largest_relative" in numbers:
-        return f": {numbers['largest_relative']:.1e} at most"
-    return f": {numbers['original']:.4f} -> {numbers['package']:.4f}"
-
-
-def _distance(output: dict[str, Any]) -> str:
-    """Say how far one output is from the original's, at the median and at worst."""
-    (median, _, worst), (cosine, _, least) = output["error"], output["cosine"]
-    return f"{output['output']} {median:.1%} off ({worst:.1%} at worst), cosine {cosine:.4f} ({least:.4f})"
 
 
 def record_lines(record: RunRecord) -> list[str]:

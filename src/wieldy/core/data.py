@@ -1,6 +1,6 @@
 """The examples that a network is trained, chosen and judged on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ Inputs = Rows
 Targets = Rows
 Batch = tuple[Inputs, Targets]
 Scores = Callable[[Any, Any], NDArray[np.float64]]
+Slice = NDArray[Any] | Sequence[bool] | Callable[[Any, Any], Any]  # a mask, or what yields one for a batch
 KEPT = (np.dtype(np.int64), np.dtype(np.bool_))  # dtypes of inputs that stay; all others become float32
 
 
@@ -335,6 +336,21 @@ def check_labels(labels: int, classes: int, name: str) -> None:
         )
 
 
+def _checked_normalisation(given: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    try:
+        mean, std = (tuple(float(value) for value in side) for side in given)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"normalisation: must be (mean, std), each with a number for every channel; got {given!r}."
+        ) from None
+    if len(mean) != len(std) or not all(np.isfinite(mean)) or not all(0 < value < np.inf for value in std):
+        raise DataError(
+            f"normalisation: mean and std must be finite, as many of one as of the other, and std above 0; "
+            f"got {mean} and {std}."
+        )
+    return mean, std
+
+
 def as_split(source: Any, name: str, *, are_labels: bool = True) -> Split:
     """Turn (inputs, targets), a Split or a re-readable loader into a Split."""
     if isinstance(source, Split):
@@ -363,6 +379,10 @@ class Data:
         validate, test: the same; both or neither.
         metric: defaults to accuracy, of class labels.
         classes: names of the classes, in the order of the network's outputs.
+        slices: groups of test examples that evidence looks at by themselves, by name: a mask over `test`, or
+            a function of (inputs, targets) of a batch that returns one.
+        outside: inputs from elsewhere, by name, that a network should be unsure of.
+        normalisation: (mean, std) by channel where inputs are (pixels - mean) / std of pixels in [0, 1].
 
     Raises:
         DataError: a set is empty or damaged, or only one of `validate` and `test` is given.
@@ -382,10 +402,16 @@ class Data:
         *,
         metric: Metric = ACCURACY,
         classes: tuple[str, ...] = (),
+        slices: Mapping[str, Slice] | None = None,
+        outside: Mapping[str, Any] | None = None,
+        normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
         seed: int = 0,
     ) -> None:
         self.metric = metric
         self.classes = classes
+        self.slices = dict(slices or {})
+        self.outside = {name: _input(x, f"outside {name!r}") for name, x in (outside or {}).items()}
+        self.normalisation = _checked_normalisation(normalisation)
         self.notes: tuple[str, ...] = ()
         self.train = as_split(train, "train", are_labels=metric.labels)
         if validate is not None and test is not None:

@@ -51,13 +51,31 @@ class Refused(Frozen):
 
 
 class Evidence(Frozen):
-    """A statement about a package, what was measured for it, and under which assumptions."""
+    """A statement about a package, what was measured for it, and under which assumptions.
 
+    Attributes:
+        kind: which question it answers, such as `metric` or `classes`; it says what `numbers` hold.
+        claim: in words.
+        numbers: figures and `Interval` dicts; where nothing was measured, `reason` alone.
+        digests: what was compared, by SHA-256.
+    """
+
+    kind: str
     claim: str
     verdict: Verdict
-    numbers: dict[str, Any] = Field(default_factory=dict)  # figures and Interval dicts
+    numbers: dict[str, Any] = Field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
-    digests: dict[str, str] = Field(default_factory=dict)  # what was compared, by SHA-256
+    digests: dict[str, str] = Field(default_factory=dict)
+
+    @classmethod
+    def not_measured(cls, kind: str, claim: str, reason: str) -> "Evidence":
+        """Return what is said where a question was not looked into, and why."""
+        return cls(kind=kind, claim=claim, verdict="unknown", numbers={"reason": reason})
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything was."""
+        return set(self.numbers) != {"reason"}
 
 
 class Claim(Frozen):

@@ -53,6 +53,7 @@ def fingerprint(run: Run, network: GraphNetwork) -> dict[str, str]:
 def digest_of_data(data: Data) -> str:
     """Return a digest of three sets; of a loader, whose order and contents may vary, what does not."""
     facts: dict[str, Any] = {"metric": data.metric.name, "classes": list(data.classes)}
+    facts["normalisation"] = data.normalisation
     for name in ("train", "validate", "test"):
         split: Split = getattr(data, name)
         facts[name] = [split.size, list(split.shape), split.labels]

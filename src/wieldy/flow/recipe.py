@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
 
+from wieldy.assure.checks import Checks
 from wieldy.core.config import Frozen
 from wieldy.core.errors import ConfigError
 from wieldy.flow.mapping import located, read_mapping
@@ -44,6 +45,8 @@ class Recipe(Frozen):
         plan: instead of a method, the mix of methods that the planner finds: true, or settings of it, such as
             `kinds` and the layers to `keep`.
         recovery: training after removal.
+        evidence: how closely the saved files are looked at, as `wieldy.Checks`: how many test examples are
+            corrupted and attacked, and the floors that must hold, such as `floors: {flips: 1%}`.
         quantize: true for eight bits as the tier wants them, or settings of `integer` that differ from that.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with.
@@ -59,6 +62,7 @@ class Recipe(Frozen):
     steps: tuple[RecipeStep, ...] = ()
     plan: bool | dict[str, Any] = False
     recovery: dict[str, Any] = Field(default_factory=dict)
+    evidence: dict[str, Any] = Field(default_factory=dict)
     quantize: bool | dict[str, Any] = False
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
@@ -97,6 +101,10 @@ class Recipe(Frozen):
         except ConfigError as error:
             raise ConfigError(str(error), ("method", "name")) from None
         return built(kind, given, "method")
+
+    def checks_value(self) -> Checks:
+        """Return how closely the saved files are looked at."""
+        return built(Checks, self.evidence, "evidence")
 
     def planning_value(self) -> Planning | None:
         """Return the planner's settings, or None where one method does it all."""
@@ -194,7 +202,7 @@ def read_recipe(path: Path) -> Recipe:
                 built(RecipeStep, step, "steps", str(place))
         recipe = built(Recipe, raw)
         recipe.budget_value(), recipe.method_value(), recipe.recovery_value(), recipe.quantize_value("")
-        recipe.planning_value(), recipe.stages()
+        recipe.planning_value(), recipe.stages(), recipe.checks_value()
     except ConfigError as error:
         raise located(error, path, lines) from None
     return recipe

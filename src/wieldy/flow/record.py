@@ -44,11 +44,11 @@ def write_record(run: Run, plan: Plan, accounted: Account) -> RunRecord:
     """
     original, package = read(run.folder / ORIGINAL), read(run.folder / PACKAGE)
     first, second = Subject(original.path), Subject(package.path)
-    with run.progress.task("measuring and examining the saved files", 5) as task:
-        evidence = examine(
-            package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, seed=run.seed
-        )
-        task.advance()
+    evidence = examine(
+        package.path, original.path, run.data, max_drop_points=run.budget.max_drop_points, checks=run.checks,
+        seed=run.seed, progress=run.progress,
+    )  # fmt: skip
+    with run.progress.task("measuring the saved files", 4) as task:
         switches = switch_gains(run, first, second)
         task.advance()
         assert run.batch is not None  # execute settled it
@@ -111,7 +111,7 @@ def assemble(
         data=_data_facts(run.data),
         environment=environment(run.threads),
         reproduce=run.reproduce,
-        not_tested=NOT_TESTED,
+        not_tested=(*(_gap(item) for item in evidence if not item.measured), *NOT_TESTED),
     )
 
 
@@ -124,13 +124,27 @@ def verdict(
     metric = evidence[0]
     drop = metric.numbers["drop_points"]
     shares = f"{second.macs / first.macs:.1%} of the MACs, {second.bytes / first.bytes:.1%} of the bytes"
-    reasons = (
+    reasons: tuple[str, ...] = (
         f"Asked: {budget.goals()}. Measured: {timing.ratio} of the milliseconds, {shares}: {_word(shaped)}.",
         f"Asked: at most {budget.max_drop_points:g} points of {metric.numbers['metric']} lost. Measured: "
         f"{drop['value']:.2f} [{drop['low']:.2f}, {drop['high']:.2f}] points on "
         f"{metric.numbers['examples']:,} test examples: {_word(metric.verdict == 'proved')}.",
     )
-    return shaped and metric.verdict == "proved", reasons
+    floors = [item for item in evidence if item.kind == "floor"]
+    reasons += tuple(f"Asked: {item.claim}. {_measured(item)}." for item in floors)
+    sound = metric.verdict == "proved" and all(item.verdict == "proved" for item in floors)
+    return shaped and sound, reasons
+
+
+def _measured(floor: Evidence) -> str:
+    value = floor.numbers["value"]
+    word = _word(floor.verdict == "proved")
+    return f"Not measured: {word}" if value is None else f"Measured: {value:.4g}: {word}"
+
+
+def _gap(item: Evidence) -> str:
+    """Return what was not looked into, and why."""
+    return f"{item.kind}: {item.numbers['reason']}"
 
 
 def _word(met: bool) -> str:

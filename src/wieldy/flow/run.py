@@ -114,10 +114,8 @@ def demo(
     command = f"wieldy demo --out {out.name} --seed {seed}" + (f" --threads {threads}" if threads else "")
     title = "demo: a residual network on Fashion-MNIST"
     origin = Origin(recipe=recipe.model_dump(), folder=None, title=title, command=command)
-    return follow(
-        origin, residual28(), fashion.embedded(), out, replay=replay, resumed=resumed, progress=progress,
-        normalisation=((fashion.MEAN,), (fashion.STD,)),
-    )  # fmt: skip
+    data = fashion.embedded()
+    return follow(origin, residual28(), data, out, replay=replay, resumed=resumed, progress=progress)
 
 
 def resume(out: Path, *, progress: Progress | None = None) -> RunRecord:
@@ -165,7 +163,6 @@ def run_of(
     *,
     ledger: Ledger,
     progress: Progress,
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> Run:
     """Return a run as its recipe says."""
     recipe = Recipe(**origin.recipe)
@@ -180,6 +177,7 @@ def run_of(
         quantize=recipe.quantize_value(recipe.tier or current_tier()),
         planning=recipe.planning_value(),
         stages=recipe.stages(),
+        checks=recipe.checks_value(),
         seed=recipe.seed,
         threads=recipe.threads or usable_cores(),
         tier=recipe.tier or current_tier(),
@@ -189,7 +187,6 @@ def run_of(
         reproduce=(origin.command, f"wieldy bench {out.name}/original.wieldy {out.name}/small.wieldy"),
         ledger=ledger,
         progress=progress,
-        normalisation=normalisation,
     )
 
 
@@ -202,11 +199,10 @@ def follow(
     replay: Path | None = None,
     resumed: bool = False,
     progress: Progress | None = None,
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> RunRecord:
     """Run a recipe on a model and data that are already at hand."""
     with begun(out, replay=replay, resumed=resumed, progress=progress) as (folder, log, ledger):
-        run = run_of(origin, data, folder, ledger=ledger, progress=log, normalisation=normalisation)
+        run = run_of(origin, data, folder, ledger=ledger, progress=log)
         if not resumed:
             run.ledger.note(BEGUN, {}, origin.model_dump())
         watched = run.recipe["tensorboard"] and Ranks().first

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wieldy.assure.checks import Checks
 from wieldy.compress.quantize import BATCH, EXAMPLES, quantize_with_settings
 from wieldy.compress.storage import level_formats
 from wieldy.core import digest
@@ -69,6 +70,7 @@ def shrink(
     planning: Planning | bool = False,
     stages: Sequence[Stage] = (),
     accept: Callable[[GraphNetwork], bool] | None = None,
+    checks: Checks | None = None,
     seed: int = 0,
     threads: int | None = None,
     tier: str | None = None,
@@ -99,6 +101,7 @@ def shrink(
         stages: instead of one method, several in order, each with its goals and the training after it.
         accept: may refuse a mix: is handed the network as it is after the brief training by which mixes are
             judged.
+        checks: how closely the saved files are looked at, and the floors that must hold.
         seed: of everything that is random.
         threads, tier, batch: what milliseconds are measured with; default: all cores, the CPU's own tier.
         replay: the folder of an earlier run whose measurements are read back instead of being taken again.
@@ -135,6 +138,7 @@ def shrink(
             planning=Planning() if planning is True else planning or None,
             stages=tuple(stages),
             accept=accept,
+            checks=checks or Checks(),
             seed=seed,
             threads=usable_cores() if threads is None else threads,
             tier=tier,
@@ -248,7 +252,7 @@ def write_packages(
     formats: dict[str, str] | None,
 ) -> None:  # fmt: skip
     """Write the original and what became of it."""
-    mean, std = run.normalisation
+    mean, std = run.data.normalisation
     facts: dict[str, Any] = {"classes": run.data.classes, "mean": mean, "std": std}
     original = pack(network, **facts)
     origin = digest.of_bytes(original)

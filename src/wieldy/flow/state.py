@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from wieldy.assure.checks import Checks
 from wieldy.assure.signature import evidence_path
 from wieldy.core.config import Frozen
 from wieldy.core.data import Data
@@ -30,7 +31,6 @@ TRAINING = "training"  # the state of trainings, while a run is unfinished
 MEASURED = ("timing", "layers", "pace")
 Account = tuple[tuple[Change, ...], tuple[Refused, ...]]  # what became of every layer
 NOT_TESTED = (
-    "corruptions, attacks and inputs from outside the distribution",
     "other machines than this one, and tiers that are not named here",
     "memory use and start-up time",
 )
@@ -115,7 +115,6 @@ class Run:
     ledger: Ledger
     progress: Progress
     quantize: IntegerConfig | None = None  # how the small network is rounded, if it is
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     watch: Log | None = None  # is handed the scalars of every training
     planning: Planning | None = None  # instead of one method, the planner's own mix
     accept: Callable[[GraphNetwork], bool] | None = None  # may refuse a mix
@@ -123,6 +122,7 @@ class Run:
     teacher: GraphNetwork | None = None  # of what is trained; None: the network that a method began with
     zeros_stay: bool = False  # whether weights that are zero before a training are so after it
     quiet: Quiet = field(default_factory=Quiet)  # what the original takes while nobody else is there
+    checks: Checks = field(default_factory=Checks)  # how closely the saved files are looked at
     brief: bool = False  # whether trainings are rehearsals, whose state need not outlive a crash
 
     @property

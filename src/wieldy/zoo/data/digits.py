@@ -46,4 +46,5 @@ def optical_digits() -> Data:
         (pixels["train"][held_out], labels["train"][held_out]),
         (pixels["test"], labels["test"]),
         classes=tuple("0123456789"),
+        normalisation=((0.5,), (0.5,)),
     )

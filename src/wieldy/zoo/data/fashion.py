@@ -58,6 +58,7 @@ def embedded() -> Data:
         (normalise(stored["validate_images"]), stored["validate_labels"].astype(np.int64)),
         (normalise(stored["test_images"]), stored["test_labels"].astype(np.int64)),
         classes=CLASSES,
+        normalisation=((MEAN,), (STD,)),
     )
 
 
@@ -80,6 +81,7 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         Arrays(images[held_out], targets[held_out]),
         (normalise(test_pixels), test_labels.astype(np.int64)),
         classes=CLASSES,
+        normalisation=((MEAN,), (STD,)),
     )
 
 

@@ -49,4 +49,5 @@ def full(folder: str | Path | None = None, *, download: bool = False) -> Data:
         (inputs[-VALIDATE:], targets[-VALIDATE:]),
         (normalise(test_images), test_labels.astype(np.int64)),
         classes=CLASSES,
+        normalisation=((MEAN,), (STD,)),
     )

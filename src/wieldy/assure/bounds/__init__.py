@@ -1,0 +1,1 @@
+"""Bounds on what a network answers for every input of a box, proved and not sampled."""

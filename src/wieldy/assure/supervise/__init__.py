@@ -1,0 +1,1 @@
+"""Does the network know what it was not made for? Scores that tell inputs from elsewhere."""
