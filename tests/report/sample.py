@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from sample_evidence import CLASSES, SCRIPT, all_evidence, interval, metric_evidence, of_outputs, slices
+
 from wieldy.core.records import (
     Candidate,
     Change,
     Epoch,
     Evidence,
-    Interval,
     LayerRow,
     LayerTime,
     MixPoint,
@@ -17,25 +18,8 @@ from wieldy.core.records import (
     Timing,
 )
 
-SCRIPT = "<script>alert(1)</script>"
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    SCRIPT,
-    "Ankle boot",
-)
-CHANGES = (-0.4, 0.1, -0.6, -0.2, 0.5, 0.0, -3.1, -0.3, 0.2, 0.3)
+__all__ = ["CLASSES", "SCRIPT", "all_evidence", "interval", "metric_evidence"]  # from here as well
 CPU = "AMD EPYC 9R14 96-Core Processor"
-
-
-def interval(value: float, half: float) -> Interval:
-    return Interval(value=value, low=value - half, high=value + half)
 
 
 def timing(ratio: float, half: float = 0.008, original_ms: float = 0.6214, **fields: Any) -> Timing:
@@ -48,21 +32,25 @@ def blocks(widths: tuple[int, int, int]) -> list[tuple[str, str, int, int, int, 
     """Layer, operation, channels in and out, kernel and side of a residual network on 28x28 pictures."""
     found = [("stem", "conv2d", 1, widths[0], 3, 28), ("bn", "batch_norm", 0, widths[0], 0, 28)]
     found.append(("relu", "relu", 0, widths[0], 0, 28))
-    wide = widths[0]
+    wide, count = widths[0], 0
     for stage, (width, side) in enumerate(zip(widths, (28, 14, 7), strict=True), 1):
         for block in range(2):
             path = f"stage{stage}.{block}"
             found += [
                 (f"{path}.conv1", "conv2d", wide, width, 3, side),
                 (f"{path}.bn1", "batch_norm", 0, width, 0, side),
+                (f"relu_{2 * count + 1}", "relu", 0, width, 0, side),
+                (f"{path}.conv2", "conv2d", width, width, 3, side),
+                (f"{path}.bn2", "batch_norm", 0, width, 0, side),
             ]
-            found += [(path, "relu", 0, width, 0, side), (f"{path}.conv2", "conv2d", width, width, 3, side)]
-            found.append((f"{path}.bn2", "batch_norm", 0, width, 0, side))
             if wide != width:
                 found.append((f"{path}.shortcut.0", "conv2d", wide, width, 1, side))
                 found.append((f"{path}.shortcut.1", "batch_norm", 0, width, 0, side))
-            found += [(path, "add", 0, width, 0, side), (path, "relu", 0, width, 0, side)]
-            wide = width
+            found += [
+                (f"add_{count}" if count else "add", "add", 0, width, 0, side),
+                (f"relu_{2 * count + 2}", "relu", 0, width, 0, side),
+            ]
+            wide, count = width, count + 1
     return [*found, ("mean", "mean", 0, wide, 0, 1), ("classifier", "linear", wide, 10, 1, 1)]
 
 
@@ -81,12 +69,9 @@ def layer_rows(widths: tuple[int, int, int]) -> tuple[LayerRow, ...]:
 
 
 def layer_times(widths: tuple[int, int, int], amx: bool = False) -> tuple[LayerTime, ...]:
-    """One operation for each convolution, named by the tracer's nodes as the runtime names them."""
-    rows, counts, found = layer_rows(widths), dict[str, int](), []
-    for row in rows:
-        index = counts.get(row.op, 0)
-        counts[row.op] = index + 1
-        node = f"{row.op}_{index}" if index else row.op
+    """One operation for each convolution, with the layers that follow it."""
+    found: list[tuple[list[str], str, str, int]] = []
+    for row in layer_rows(widths):
         if row.op in ("conv2d", "mean", "linear"):
             kind = {"conv2d": "Convolution", "mean": "ReduceMean", "linear": "FullyConnected"}[row.op]
             kernel = "brgconv_avx512_f32" if row.op == "conv2d" else "jit_avx512_f32"
@@ -94,14 +79,12 @@ def layer_times(widths: tuple[int, int, int], amx: bool = False) -> tuple[LayerT
                 kernel = "brgconv_avx512_1x1_f32"
             if amx and row.op == "linear":
                 kernel = "gemm_mlas_f32"
-            found.append((node, kind, kernel, row.macs))
+            found.append(([row.layer], kind, kernel, row.macs))
         elif found:
-            found[-1] = (f"{found[-1][0]},{node}", *found[-1][1:])
+            found[-1][0].append(row.layer)
     return tuple(
-        LayerTime(
-            layers=tuple(nodes.split(",")), kind=kind, kernel=kernel, milliseconds=0.0061 + macs * 5.1e-9
-        )
-        for nodes, kind, kernel, macs in found
+        LayerTime(layers=tuple(layers), kind=kind, kernel=kernel, milliseconds=0.0061 + macs * 5.1e-9)
+        for layers, kind, kernel, macs in found
     )
 
 
@@ -124,112 +107,27 @@ def candidates() -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def bins(shift: float) -> list[dict[str, float]]:
-    middle = [(k + 0.5) / 15 for k in range(4, 15)]
-    return [
-        {
-            "count": 40 + 9 * k**2,
-            "confidence": m,
-            "accuracy": min(1.0, max(0.0, m - shift * (1.2 - m) + 0.03 * (k % 2))),
-        }
-        for k, m in enumerate(middle)
+def changes(widths: tuple[int, int, int]) -> tuple[Change, ...]:
+    """Half of the channels everywhere, and more in some layers."""
+    found = [
+        Change(
+            layer=row.layer,
+            method="taylor",
+            seed=7,
+            before={"out_channels": row.shape[1] or 0, "in_channels": 32},
+            after={"out_channels": (row.shape[1] or 0) // 2, "in_channels": 16},
+        )
+        for row in layer_rows(widths)
+        if row.op == "conv2d"
     ]
-
-
-def metric_evidence(drop: float = 0.42, allowed: float = 0.5) -> Evidence:
-    return Evidence(
-        claim=f"accuracy on the test set falls by at most {allowed:g} points",
-        verdict="proved" if drop <= allowed else "refuted",
-        numbers={
-            "metric": "accuracy",
-            "examples": 10000,
-            "original": Interval(value=0.9468, low=0.94223, high=0.95101).model_dump(),
-            "package": Interval(value=0.9426, low=0.93787, high=0.94699).model_dump(),
-            "drop_points": interval(drop, 0.27).model_dump(),
-            "allowed_points": allowed,
-        },
-        assumptions=(
-            "the test set is drawn as the inputs in use are",
-            "the verdict is on the measured value",
-        ),
-        digests={"package": "a3" * 32, "original": "4020e2587ec742fe" * 4},
-    )
-
-
-def figures_of_evidence() -> tuple[dict[str, Any], ...]:
-    """Figures on predictions, classes, calibration and the runtime, under the keys that `examine` writes."""
-    flips = [
-        {"index": 17 * k + 3, "target": k % 10, "original": k % 10, "package": (k + 6) % 10}
-        for k in range(24)
-    ]
-    predictions = {
-        "fixed": 112,
-        "broken": 154,
-        "flips": 301,
-        "flip_share": Interval(value=0.0301, low=0.02693, high=0.03363).model_dump(),
-        "p_value": 0.01164,
-        "first_flipped": flips,
-    }
-    rows = [
-        {
-            "class": name,
-            "examples": 1000,
-            "original": 0.95,
-            "package": 0.95 + change / 100,
-            "change_points": interval(change, 0.9 + abs(change) * 0.3).model_dump(),
-            "p_value": 0.4,
-            "p_adjusted": 0.0031 if change < -3 else 1.0,
-        }
-        for name, change in zip(CLASSES, CHANGES, strict=True)
-    ]
-    calibration = {
-        "original": 0.02318,
-        "package": 0.01877,
-        "bins_original": bins(0.11),
-        "bins_package": bins(0.05),
-    }
-    runtime = {
-        "largest": 8.5830688e-06,
-        "mean": 9.1e-07,
-        "largest_relative": 5.0123e-07,
-        "predictions_that_differ": 0,
-    }
-    return predictions, {"classes": rows, "worse": ["Shirt"]}, calibration, runtime
-
-
-def other_evidence() -> tuple[Evidence, ...]:
-    predictions, classes, calibration, runtime = figures_of_evidence()
+    weights = {"weights": 9216, "nonzero": 9216}
     return (
-        Evidence(
-            claim="as many predictions were fixed as broken (McNemar, exact, at 5 %)",
-            verdict="refuted",
-            numbers=predictions,
-            assumptions=("examples are independent",),
+        *found,
+        Change(
+            layer="stage3.0.conv2", method="zeros", before=weights, after=weights | {"nonzero": 922}, seed=7
         ),
-        Evidence(
-            claim="no class got worse (McNemar by class, Holm over classes, at 5 %)",
-            verdict="refuted",
-            numbers=classes,
-            assumptions=("a small class can lose much before it shows",),
-        ),
-        Evidence(
-            claim="the calibration error grows by at most 0.02",
-            verdict="proved",
-            numbers=calibration,
-            assumptions=("15 bins of equal width; outputs are logits",),
-        ),
-        Evidence(
-            claim="runtime and torch agree to 0.0001 of the largest logit",
-            verdict="proved",
-            numbers=runtime,
-            assumptions=("fp32 on both sides",),
-        ),
-        Evidence(
-            claim="the package answers inputs of another kind as the original does",
-            verdict="unknown",
-            numbers={"auroc": interval(0.91, 0.02).model_dump(), "inputs": 4000},
-            assumptions=("one foreign data set stands for all",),
-        ),
+        Change(layer="stage3.1.conv2", method="svd", before={"rank": 64}, after={"rank": 16}, seed=7),
+        Change(layer="stage3.1.conv1", method="int8", before={"bits": 32}, after={"bits": 8}, seed=7),
     )
 
 
@@ -244,24 +142,14 @@ def findings() -> dict[str, Any]:
         "layers_package": layer_rows(new),
         "times_original": layer_times(old),
         "times_package": layer_times(new, amx=True),
-        "changes": tuple(
-            Change(
-                layer=row.layer,
-                method="taylor",
-                seed=7,
-                before={"out_channels": row.shape[1] or 0, "in_channels": 32},
-                after={"out_channels": (row.shape[1] or 0) // 2, "in_channels": 16},
-            )
-            for row in layer_rows(old)
-            if row.op == "conv2d"
-        ),
+        "changes": changes(old),
         "refused": (
             Refused(
                 layer="classifier", method="taylor", reason="its outputs are the classes; they must stay"
             ),
         ),
         "recovery": tuple(Epoch(epoch=k, metric=0.943 - 0.021 / k**1.2) for k in range(1, 13)),
-        "evidence": (metric_evidence(), *other_evidence()),
+        "evidence": all_evidence(),
     }
 
 
@@ -377,7 +265,14 @@ def crowded_record() -> RunRecord:
         times_package=times[:50],
         layers_original=rows,
         layers_package=rows[:50],
-        evidence=(Evidence(claim=long, verdict="refuted", numbers={"classes": classes, long: long}),),
+        evidence=(
+            Evidence(kind="classes", claim=long, verdict="refuted", numbers={"classes": classes, long: long}),
+            Evidence(kind=long, claim=long, verdict="unknown", numbers={long: long}, assumptions=(long,)),
+            Evidence(
+                kind="floor", claim=long, verdict="refuted", numbers={"figure": long, "limit": 1, "value": 2}
+            ),
+            Evidence.not_measured("slices", long, long),
+        ),
         environment={long: long},
         reproduce=("wieldy run " + long * 4,),
         not_tested=(long,),
@@ -405,6 +300,36 @@ def mixes() -> tuple[MixPoint, ...]:
 def mixed_record() -> RunRecord:
     """What a planner that mixes methods leaves behind."""
     return full_record(candidates=(), mixes=mixes(), method={"method": "mix"})
+
+
+def hostile_evidence(words: str) -> tuple[Evidence, ...]:
+    """Evidence whose every text is `words`."""
+    numbers = slices()
+    numbers["slices"][0]["slice"] = numbers["worse"][0] = words
+    return (
+        Evidence(kind="slices", claim=words, verdict="refuted", numbers=numbers, assumptions=(words,)),
+        Evidence(kind=words, claim=words, verdict="unknown", numbers={words: [{words: words}]}),
+        Evidence(kind="floor", claim=words, verdict="refuted", numbers={"figure": words, "limit": 1}),
+        Evidence.not_measured("attacks", words, words),
+    )
+
+
+def hostile_layers(words: str) -> tuple[LayerRow, ...]:
+    """One layer whose name and operation are `words`, another that a spreadsheet would take for a formula."""
+    shape = (None, 4)
+    return (
+        LayerRow(layer=words, op=words, shape=shape, macs=4, parameters=4, bytes=16),
+        LayerRow(layer="=1+1", op="@SUM(A1)", shape=shape, macs=4, parameters=4, bytes=16),
+    )
+
+
+def hostile_changes(words: str) -> tuple[Change, ...]:
+    return (Change(layer=words, method=words, before={words: 2}, after={words: 1}, seed=0, note=words),)
+
+
+def other_record() -> RunRecord:
+    """A run whose network yields no class logits, and of which some questions were not looked into."""
+    return full_record(evidence=of_outputs(), recovery=())
 
 
 def minimal_record() -> RunRecord:

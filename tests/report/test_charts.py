@@ -6,7 +6,7 @@ import sample
 
 from wieldy.core.records import Candidate, Epoch
 from wieldy.report import charts, svg
-from wieldy.report.charts import Bin, ClassBar, LayerBar
+from wieldy.report.charts import ClassBar, LayerBar
 
 WIDTHS = (charts.NARROW, charts.WIDE, 1140.0)
 BARS = [
@@ -15,7 +15,6 @@ BARS = [
     LayerBar("c", "k", None, 1.0),
 ]
 CLASSES = [ClassBar("x", sample.interval(-2.0, 1.0), "worse"), ClassBar("<y>", sample.interval(1.0, 0.5))]
-BINS = [Bin(3, 0.2, 0.1), Bin(9, 0.6, 0.5), Bin(30, 0.95, 0.97)]
 EPOCHS = [Epoch(epoch=k, metric=0.8 + 0.02 * k) for k in range(1, 6)]
 
 
@@ -26,8 +25,6 @@ def drawn(width: float) -> dict[str, str]:
         "one candidate": charts.tradeoff(some[:1], None, width),
         "layer_times": charts.layer_times(BARS, width),
         "class_changes": charts.class_changes(CLASSES, width),
-        "reliability": charts.reliability(BINS, BINS[1:], width),
-        "no bins": charts.reliability([], [], width),
         "recovery": charts.recovery(EPOCHS, "accuracy", width),
         "one epoch": charts.recovery(EPOCHS[:1], "loss", width),
         "intervals": charts.intervals(sample.interval(0.9, 0.01), sample.interval(0.9, 0.0), True, width),
@@ -57,10 +54,9 @@ def test_every_chart_is_one_sound_drawing_with_words(width):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_mark_has_a_tooltip(width):
     for name, drawing in drawn(width).items():
-        if name != "no bins":
-            marks = groups(drawing, "mark")
-            assert marks, name
-            assert all(mark[0].tag == "title" and mark[0].text for mark in marks), name
+        marks = groups(drawing, "mark")
+        assert marks, name
+        assert all(mark[0].tag == "title" and mark[0].text for mark in marks), name
 
 
 def test_candidates_stand_where_they_were_measured():
@@ -105,15 +101,11 @@ def test_worse_classes_lie_left_of_zero_and_say_so():
     assert "<y>" in "".join(better.itertext())
 
 
-def test_bins_on_the_diagonal_lie_on_it():
-    even = [Bin(1, share, share) for share in (0.1, 0.5, 0.9)]
-    drawing = charts.reliability(even, even)
-    root = ET.fromstring(drawing)
-    line = next(e for e in root.iter("line") if e.get("class") == "reference")
-    x1, y1, x2, y2 = (float(line.get(name, "nan")) for name in ("x1", "y1", "x2", "y2"))
-    for group in groups(drawing, "bin-package"):
-        x, y = place(group)
-        assert (y - y1) * (x2 - x1) == pytest.approx((x - x1) * (y2 - y1), abs=5)
+def test_what_gains_nothing_is_hatched_and_nothing_else():
+    slow, fast = LayerBar("a", "k", 4.0, 4.0, "no gain"), LayerBar("b", "k", 4.0, 2.0)
+    first, second = groups(charts.layer_times([slow, fast]), "layer")
+    assert [r.get("class") for r in first.iter("rect")] == ["original", "package hatched"]
+    assert [r.get("class") for r in second.iter("rect")] == ["original", "package"]
 
 
 def test_epochs_run_to_the_right_and_better_is_higher():

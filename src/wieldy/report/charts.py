@@ -37,10 +37,7 @@ SHAPES: dict[str, tuple[tuple[float, float], ...]] = {  # of the marks of a seri
     "✚": ((-0.4, -1.25), (0.4, -1.25), (0.4, -0.4), (1.25, -0.4), (1.25, 0.4), (0.4, 0.4), (0.4, 1.25),
           (-0.4, 1.25), (-0.4, 0.4), (-1.25, 0.4), (-1.25, -0.4), (-0.4, -0.4)),
 }  # fmt: skip
-TOP, BOTTOM = (
-    30.0,
-    42.0,
-)  # room for the name of the vertical axis, and for ticks and name of the horizontal one
+TOP, BOTTOM = 30.0, 42.0  # room for the name of the vertical axis; for ticks and name of the horizontal one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +59,6 @@ class ClassBar:
     name: str
     change: Interval
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """Examples of about equal confidence: how many, how sure, how often right."""
-
-    count: int
-    confidence: float
-    accuracy: float
 
 
 def tradeoff(candidates: Sequence[Candidate], goal: float | None, width: float = WIDE) -> str:
@@ -178,7 +166,8 @@ def _layer(row: LayerBar, top: float, left: float, scale: Scale, narrow: bool) -
     for at, words, (value, kind) in zip((top + 1, top + 16), labels, sides, strict=True):
         length = scale(value or 0.0) - scale.start
         if value is not None:
-            parts.append(bar(scale.start, at, length, 12, kind))
+            hatched = " hatched" if kind == "package" and row.note else ""
+            parts.append(bar(scale.start, at, length, 12, kind + hatched))
         class_ = "small dim" if value is None else "small"
         parts.append(text(words, scale.start + length + 6, at + 10.5, class_))
     return titled(f"{row.name} ({row.kernels}): {' → '.join(labels)}", *parts, class_="layer")
@@ -187,7 +176,8 @@ def _layer(row: LayerBar, top: float, left: float, scale: Scale, narrow: bool) -
 def class_changes(rows: Sequence[ClassBar], width: float = WIDE) -> str:
     """Draw each class's change in points with its interval around a line at zero; at least one class."""
     narrow = width < 420
-    step, left = 26.0, 96.0 if narrow else 130.0
+    longest = max(extent(row.name) for row in rows) + 12
+    step, left = 26.0, min(longest, 0.28 * width)
     right = 16 + max(extent(_change_words(row, narrow), SMALL) for row in rows)
     ends = [end for row in rows for end in (row.change.low, row.change.high)]
     low, high = min([-0.5, *ends]), max([0.5, *ends])
@@ -231,21 +221,6 @@ def _class(row: ClassBar, y: float, x: Scale, width: float, narrow: bool) -> str
     return titled(
         f"{row.name}: {points(row.change, sign=True)} points {row.note}".rstrip(), *parts, class_="class"
     )
-
-
-def reliability(before: Sequence[Bin], after: Sequence[Bin], width: float = WIDE) -> str:
-    """Draw how often each network is right over how sure it says it is; the diagonal is perfect."""
-    height = min(width, 400.0)
-    x, y = Scale(0, 1, 46, width - 22), Scale(0, 1, height - BOTTOM, TOP)
-    parts = [axes(x, y, ("confidence", "share that is right"), (whole_percent, whole_percent))]
-    parts.append(line(x(0), y(0), x(1), y(1), "reference"))
-    for bins, kind, size in ((before, "original", 5.0), (after, "package", 3.5)):
-        parts.append(path([(x(b.confidence), y(b.accuracy)) for b in bins], f"curve {kind}-line"))
-        for b in bins:
-            words = f"{kind}: {b.count:,} examples, {percent(b.confidence)} sure, {percent(b.accuracy)} right"
-            parts.append(titled(words, dot(x(b.confidence), y(b.accuracy), size, kind), class_=f"bin-{kind}"))
-    words = f"How often each network is right over how sure it is, in {max(len(before), len(after))} bins."
-    return drawing(width, height, words, *parts)
 
 
 def recovery(epochs: Sequence[Epoch], name: str, width: float = WIDE) -> str:

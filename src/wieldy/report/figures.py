@@ -1,7 +1,7 @@
 """How figures are written on the page: few digits, a unit, and a true minus sign."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -9,6 +9,7 @@ from wieldy.core.errors import ConfigError
 from wieldy.core.records import Interval
 
 UNITS = {"_ms": " ms", "_bytes": " bytes", "_macs": " MACs", "_points": " points", "_s": " s"}
+HUGE = 1e15
 SPACE = "\u00a0"  # holds a figure and its unit on one line
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LONGEST_LIST = 12
@@ -21,6 +22,8 @@ def fixed(value: float, digits: int = 2, *, sign: bool = False) -> str:
         >>> fixed(-0.5), fixed(1.25, sign=True), fixed(-0.001)
         ('−0.50', '+1.25', '0.00')
     """
+    if abs(value) >= HUGE:
+        return ("+" if sign and value > 0 else "") + powers(value, 3)
     rounded = round(value, digits)
     mark = "−" if rounded < 0 else "+" if sign and rounded > 0 else ""
     return f"{mark}{abs(rounded):,.{digits}f}"
@@ -35,10 +38,21 @@ def figure(value: float, digits: int = 3) -> str:
     """
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
-    if size < -4:
-        return f"{fixed(value / 10.0**size, digits - 1)}×10{str(size).translate(RAISED)}"
-    return fixed(value, max(0, digits - 1 - size))
+    size = math.floor(math.log10(abs(value))) if math.isfinite(value) else 0
+    return powers(value, digits) if size < -4 else fixed(value, max(0, digits - 1 - size))
+
+
+def powers(value: float, digits: int) -> str:
+    """Write a very small or very large number with a power of ten.
+
+    Example:
+        >>> powers(-1234567e12, 3)
+        '−1.23×10¹⁸'
+    """
+    if not math.isfinite(value):
+        return f"{value}"
+    digit, power = f"{abs(value):.{digits - 1}e}".split("e")
+    return f"{'−' if value < 0 else ''}{digit}×10{str(int(power)).translate(RAISED)}"
 
 
 def milliseconds(value: float) -> str:
@@ -101,8 +115,52 @@ def points(interval: Interval, *, sign: bool = False) -> str:
         >>> points(Interval(value=-0.3, low=-0.7, high=0.1), sign=True)
         '−0.30 [−0.70, +0.10]'
     """
-    ends = f"[{fixed(interval.low, sign=sign)}, {fixed(interval.high, sign=sign)}]"
-    return f"{fixed(interval.value, sign=sign)} {ends}"
+    return around(interval, 2, sign=sign)
+
+
+def shares(interval: Interval, digits: int = 2, *, sign: bool = False) -> str:
+    """Write a share as a percentage with its interval.
+
+    Example:
+        >>> shares(Interval(value=0.0301, low=0.0269, high=0.0336))
+        '3.01 [2.69, 3.36]\xa0%'
+    """
+    return f"{around(interval, digits, 100.0, sign=sign)}{SPACE}%"
+
+
+def around(interval: Interval, digits: int = 4, scale: float = 1.0, *, sign: bool = False) -> str:
+    """Write a figure with its interval.
+
+    Example:
+        >>> around(Interval(value=-0.0044, low=-0.012, high=0.0031), sign=True)
+        '−0.0044 [−0.0120, +0.0031]'
+    """
+    value, low, high = (
+        fixed(scale * end, digits, sign=sign) for end in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def radius(epsilon: float) -> str:
+    """Write the radius of an attack, in steps of 8-bit pixels where it is one.
+
+    Example:
+        >>> radius(8 / 255), radius(0.05)
+        ('8/255', '0.05')
+    """
+    steps = round(255 * epsilon)
+    return f"{steps}/255" if steps and math.isclose(255 * epsilon, steps) else f"{epsilon:.4g}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Write the first names and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], 2), listed(["a"])
+        ('a, b and 1 more', 'a')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def size(count: int) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wieldy.core.records import LayerRow, LayerTime
 from wieldy.report.charts import LayerBar
@@ -10,28 +11,61 @@ from wieldy.report.charts import LayerBar
 NO_GAIN = 0.98  # an operation above this share of its time before has gained nothing
 
 
+class Took(NamedTuple):
+    """What a layer took: milliseconds, or None where it runs within another one's operation."""
+
+    milliseconds: float | None
+    within: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerPair:
-    """One layer before and after; None where one network lacks it."""
+    """One layer before and after; None where one network lacks it. Times likewise, where they are known."""
 
     layer: str
     op: str
     before: LayerRow | None
     after: LayerRow | None
+    took: tuple[Took | None, Took | None] = (None, None)
 
 
-def pair_layers(before: Sequence[LayerRow], after: Sequence[LayerRow]) -> list[LayerPair]:
+Timed = tuple[LayerRow, Took | None]
+
+
+def pair_layers(
+    before: Sequence[LayerRow],
+    after: Sequence[LayerRow],
+    times_before: Sequence[LayerTime] = (),
+    times_after: Sequence[LayerTime] = (),
+) -> list[LayerPair]:
     """Match layers by name, operation and how often that pair has come up so far."""
-    rest = dict(_keyed(after))
-    pairs = [LayerPair(row.layer, row.op, row, rest.pop(key, None)) for key, row in _keyed(before)]
-    return pairs + [LayerPair(row.layer, row.op, None, row) for row in rest.values()]
+    rest = dict(_keyed(timed(after, times_after)))
+    pairs = []
+    for key, (row, took) in _keyed(timed(before, times_before)):
+        other, then = rest.pop(key, (None, None))
+        pairs.append(LayerPair(row.layer, row.op, row, other, (took, then)))
+    return pairs + [LayerPair(row.layer, row.op, None, row, (None, then)) for row, then in rest.values()]
 
 
-def _keyed(rows: Iterable[LayerRow]) -> list[tuple[tuple[str, str, int], LayerRow]]:
+def timed(rows: Sequence[LayerRow], times: Sequence[LayerTime]) -> list[Timed]:
+    """Give an operation's time to the first layer that it executes; the others run within that one."""
+    free: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        free.setdefault(row.layer, []).append(index)
+    found: dict[int, Took] = {}
+    for time in times:
+        for place, layer in enumerate(time.layers):
+            if free.get(layer):
+                took = Took(None, time.layers[0]) if place else Took(time.milliseconds)
+                found[free[layer].pop(0)] = took
+    return [(row, found.get(index)) for index, row in enumerate(rows)]
+
+
+def _keyed(rows: Iterable[Timed]) -> list[tuple[tuple[str, str, int], Timed]]:
     seen: Counter[tuple[str, str]] = Counter()
     keyed = []
-    for row in rows:
-        keyed.append(((row.layer, row.op, seen[row.layer, row.op]), row))
+    for row, took in rows:
+        keyed.append(((row.layer, row.op, seen[row.layer, row.op]), (row, took)))
         seen[row.layer, row.op] += 1
     return keyed
 

@@ -4,7 +4,6 @@ Its curve joins the mixes that no other beats, neither in milliseconds nor in da
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from wieldy.core.records import MixPoint, RunRecord
 from wieldy.report.charts import BOTTOM, TOP, WIDE, marker, one_decimal
@@ -72,17 +71,16 @@ def _point(point: MixPoint, x: Scale, y: Scale, series: int) -> str:
     return titled(f"{point.track}: {_words(point)}", *parts, class_="candidate")
 
 
-def row(point: MixPoint, record: RunRecord, curve: Sequence[MixPoint]) -> dict[str, Any]:
+def row(point: MixPoint, record: RunRecord, curve: Sequence[MixPoint]) -> tuple[str, ...]:
     """Return what the table says of a mix."""
     timing = point.timing
-    return {
-        "mix": point.mix,
-        "track": point.track,
-        "macs": f"{short(point.macs)}",
-        "bytes": f"{size(point.bytes)} of {size(record.original.bytes)}",
-        "ratio": ratio(timing.ratio),
-        "ms": f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
-        "score": fixed(point.score, 4),
-        "chosen": point.chosen,
-        "beaten": point not in curve,
-    }
+    return (
+        point.mix,
+        point.track,
+        short(point.macs),
+        f"{size(point.bytes)} of {size(record.original.bytes)}",
+        ratio(timing.ratio),
+        f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
+        fixed(point.score, 4),
+        "✓ chosen" if point.chosen else "" if point in curve else "beaten by another",
+    )

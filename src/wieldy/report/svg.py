@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 TEXT = 12.0  # height of letters, in units of the drawing
 SMALL = 11.0
+LEAST, MOST = 1e-14, 1e300  # of a step between ticks; the least also as a share of the values
 
 
 def tag(name: str, *inside: str, **attributes: str | float) -> str:
@@ -115,7 +116,8 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return where `value` lies; values outside are held at the ends."""
-        share = (value - self.low) / ((self.high - self.low) or 1.0)
+        span = (self.high - self.low) or 1.0
+        share = (value - self.low) / span if math.isfinite(span) else 0.5
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
 
@@ -128,6 +130,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """
     span = (high - low) or 1.0
     finest = span / (count + 2)
+    if not LEAST < finest < MOST or abs(low) > finest / LEAST:
+        return []  # no step that a float holds
     power = 10.0 ** math.floor(math.log10(finest))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= finest * 0.999)
     first = math.ceil(low / step - 1e-9)

@@ -1,15 +1,18 @@
-"""What each section of the page says, as values that the template only has to place."""
+"""What each section of the page says, as values that a template only has to place."""
 
+import json
 from typing import Any
 
 from wieldy.core.records import Candidate, Change, Interval, RunRecord, Timing
 from wieldy.report import charts, mixes
+from wieldy.report.answers import drawn, metric_words
+from wieldy.report.charts import SHAPES
+from wieldy.report.columns import layer_table
 from wieldy.report.evidence import Found, MetricNumbers
 from wieldy.report.figures import (
     between,
     change,
     decimals,
-    figure,
     file_name,
     fixed,
     milliseconds,
@@ -17,31 +20,27 @@ from wieldy.report.figures import (
     percent,
     points,
     ratio,
-    shape,
     short,
     size,
     speedup,
 )
-from wieldy.report.layers import pair_layers, pair_times
+from wieldy.report.layers import pair_times
+from wieldy.report.parts import Card, Fact, Table, Tile
+from wieldy.report.sameness import MARKS, NO_EVIDENCE, absent, floors
 
 View = dict[str, Any]
 MOST_BARS = 40
-FULL, MIDDLE = 1140.0, 740.0  # a chart as wide as the page, and as a tablet or a sheet of paper
-HALF = {"wide": charts.WIDE, "narrow": charts.NARROW}  # a chart in a card of half the page
-MARKS = {"proved": "✓", "refuted": "✕", "unknown": "?"}
-SHAPES = tuple(charts.SHAPES)
+SERIES = tuple(SHAPES)
+USE = (
+    "The package stands in for the original on inputs like those of the data below, on a CPU. The speed on "
+    "this page holds for the CPU, tier, threads and batch that it was measured on; measure again elsewhere."
+)
 
 
-def drawn(draw: Any, *data: Any, full: bool = False) -> list[tuple[str, str]]:
-    """Return a chart for each width of screen that needs its own, so that letters keep their size."""
-    widths = {"full": FULL, "middle": MIDDLE, "narrow": charts.NARROW} if full else HALF
-    return [(name, draw(*data, width=width)) for name, width in widths.items()]
-
-
-def verdict(record: RunRecord, found: Found) -> View:
+def verdict(record: RunRecord, found: Found, cards: list[Card]) -> View:
     """The first screen: what was gained, at which price, where, and what nobody looked at."""
     interval = record.timing.ratio
-    counts = {name: sum(e.verdict == name for e in record.evidence) for name in MARKS}
+    counts = {name: sum(card.verdict == name for card in cards) for name in MARKS}
     return {
         "met": record.verdict == "met",
         "reasons": record.reasons,
@@ -49,13 +48,24 @@ def verdict(record: RunRecord, found: Found) -> View:
         "interval": between(interval, decimals(interval)),
         "level": percent(interval.level, 0),
         "sentence": _pace(interval),
-        "tiles": _tiles(record, found.metric[1] if found.metric else None),
-        "evidence": [(e.verdict, MARKS[e.verdict], e.claim) for e in record.evidence],
+        "tiles": tiles(record, found.first(MetricNumbers)),
+        "floors": floors(found),
+        "evidence": [
+            (card.verdict, MARKS[card.verdict], card.title, card.name) for card in cards if card.verdict
+        ],
         "counts": [f"{count} {name}" for name, count in counts.items()],
+        "absent": len(absent(found)),
         "conditions": conditions(record.timing),
         "switches": [_switch(name, timing, record.timing) for name, timing in record.switches],
-        "not_tested": record.not_tested,
+        "not_tested": not_tested(record, found),
     }
+
+
+def not_tested(record: RunRecord, found: Found) -> list[str]:
+    """Return what nobody looked at: what the record says, and what it holds no evidence of."""
+    gone = [item for item in absent(found) if item.badge == "not tested"]
+    words = (item.reason.removeprefix(NO_EVIDENCE).strip() for item in gone)
+    return [*record.not_tested, *(f"{item.title}: {why}" for item, why in zip(gone, words, strict=True))]
 
 
 def _pace(interval: Interval) -> str:
@@ -66,51 +76,51 @@ def _pace(interval: Interval) -> str:
     return "of the original’s milliseconds: no difference that the measurement can show"
 
 
-def _tiles(record: RunRecord, metric: MetricNumbers | None) -> list[tuple[str, str, str, str]]:
-    """Name, figure, its interval or unit, and a note."""
+def tiles(record: RunRecord, metric: MetricNumbers | None) -> list[Tile]:
+    """Return the figures that matter most."""
     old, new, timing = record.original, record.package, record.timing
     whole, _, ends = speedup(timing.ratio).partition(" ")
-    tiles = [
-        ("Speed", whole, ends, "calls in the same time"),
-        (
-            "Median time",
-            milliseconds(timing.small_ms),
-            "",
-            f"was {milliseconds(timing.original_ms)}, batch {timing.batch}",
+    was = f"was {milliseconds(timing.original_ms)}, batch {timing.batch}"
+    parameters = "Parameters that are not zero" if new.zeros else "Parameters"
+    found = [
+        Tile(
+            "Speed",
+            whole,
+            ends,
+            "calls in the same time",
+            1 / timing.ratio.value if timing.ratio.low > 0 else None,
         ),
-        (
-            "Parameters that are not zero" if new.zeros else "Parameters",
+        Tile("Median time", milliseconds(timing.small_ms), "", was, timing.small_ms),
+        Tile(
+            parameters,
             change(old.nonzeros, new.nonzeros),
             "",
             f"{old.nonzeros:,} → {new.nonzeros:,}",
+            new.nonzeros,
         ),
-        ("File", change(old.bytes, new.bytes), "", f"{size(old.bytes)} → {size(new.bytes)}"),
+        Tile("File", change(old.bytes, new.bytes), "", f"{size(old.bytes)} → {size(new.bytes)}", new.bytes),
     ]
     if metric is None:
-        return [*tiles, ("Quality", "not measured", "", "the record holds no evidence on a metric")]
+        return [*found, Tile("Quality", "not measured", "", "the record holds no evidence on a metric")]
     drop = metric.drop_points
-    values = f"{_metric(metric, metric.original.value)} → {_metric(metric, metric.package.value)}"
-    note = f"{values}, {metric.examples:,} test examples"
-    named = f"{metric.metric.capitalize()} lost"
-    return [*tiles, (named, f"{fixed(drop.value)} points", points(drop).partition(" ")[2], note)]
+    sides = (metric_words(metric.metric, side.value) for side in (metric.original, metric.package))
+    note = f"{' → '.join(sides)}, {metric.examples:,} test examples"
+    named, ends = f"{metric.metric.capitalize()} lost", points(drop).partition(" ")[2]
+    return [*found, Tile(named, f"{fixed(drop.value)} points", ends, note, drop.value)]
 
 
-def _metric(numbers: MetricNumbers, value: float) -> str:
-    return percent(value, 2) if numbers.metric == "accuracy" else figure(value, 4)
-
-
-def conditions(timing: Timing) -> list[tuple[str, str]]:
+def conditions(timing: Timing) -> list[Fact]:
     """Where and how a figure was measured."""
     precision = timing.original_precision
     if timing.small_precision != precision:
         precision = f"{precision} (original), {timing.small_precision} (package)"
     return [
-        ("CPU", timing.cpu or "not recorded"),
-        ("Instruction tier", timing.tier),
-        ("Threads", f"{timing.threads}"),
-        ("Batch", f"{timing.batch}"),
-        ("Precision", precision),
-        ("Rounds", f"{timing.turns}, each A B B A"),
+        Fact("CPU", timing.cpu or "not recorded"),
+        Fact("Instruction tier", timing.tier),
+        Fact("Threads", f"{timing.threads}"),
+        Fact("Batch", f"{timing.batch}"),
+        Fact("Precision", precision),
+        Fact("Rounds", f"{timing.turns}, each A B B A"),
     ]
 
 
@@ -149,16 +159,54 @@ def trade_off(record: RunRecord) -> View | None:
     goal = goal_ratio(record)
     ordered = sorted(record.candidates, key=lambda c: (c.fraction, c.multiple))
     multiples = sorted({c.multiple for c in ordered})
+    heads = (
+        "Channels removed",
+        "Multiple",
+        "Parameters",
+        "Kept",
+        "MACs",
+        "Ratio of times",
+        "Medians",
+        "Chosen",
+    )
+    rows = tuple(_candidate(c, record) for c in ordered)
+    chosen = _chosen(ordered)
     return {
         "chart": drawn(charts.tradeoff, ordered, goal, full=True),
-        "series": [(SHAPES[i % len(SHAPES)], f"channels a multiple of {m}") for i, m in enumerate(multiples)],
-        "rows": [_candidate(c, record) for c in ordered],
-        "chosen": next((_candidate(c, record) for c in ordered if c.chosen), None),
+        "series": [(SERIES[i % len(SERIES)], f"channels a multiple of {m}") for i, m in enumerate(multiples)],
+        "table": Table("Measured candidates", heads, "lrrrrrrl", rows, chosen, _all(len(rows), "candidates")),
+        "chosen": None if chosen is None else _removed(ordered[chosen]),
         "goal": None if goal is None else fixed(goal),
         "conditions": sorted(
             {f"{t.tier}, threads {t.threads}, batch {t.batch}" for t in (c.timing for c in ordered)}
         ),
     }
+
+
+def _all(count: int, kind: str) -> str:
+    return f"All {count} {kind} as a table"
+
+
+def _chosen(points: Any) -> int | None:
+    return next((index for index, point in enumerate(points) if point.chosen), None)
+
+
+def _removed(candidate: Candidate) -> str:
+    return f"{percent(candidate.fraction)} of the channels removed, {ratio(candidate.timing.ratio)}"
+
+
+def _candidate(candidate: Candidate, record: RunRecord) -> tuple[str, ...]:
+    timing, whole = candidate.timing, record.original.parameters
+    return (
+        percent(candidate.fraction),
+        f"{candidate.multiple}",
+        f"{candidate.parameters:,}",
+        percent(candidate.parameters / whole, 0) if whole else "–",
+        short(candidate.macs),
+        ratio(timing.ratio),
+        f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
+        "✓ chosen" if candidate.chosen else "",
+    )
 
 
 def mixed(record: RunRecord) -> View | None:
@@ -167,29 +215,17 @@ def mixed(record: RunRecord) -> View | None:
         return None
     goal = goal_ratio(record)
     tracks, curve = mixes.tracks_of(record.mixes), mixes.curve_of(record.mixes)
-    rows = [mixes.row(point, record, curve) for point in record.mixes]
+    heads = ("Mix", "Allowed", "MACs", "File", "Ratio of times", "Medians", "Metric", "Remark")
+    rows = tuple(mixes.row(point, record, curve) for point in record.mixes)
+    chosen = _chosen(record.mixes)
     return {
         "chart": drawn(mixes.chart, record.mixes, goal, full=True),
-        "series": [(SHAPES[index % len(SHAPES)], name) for index, name in enumerate(tracks)],
-        "rows": rows,
-        "chosen": next((row for row in rows if row["chosen"]), None),
+        "series": [(SERIES[index % len(SERIES)], name) for index, name in enumerate(tracks)],
+        "table": Table("Measured mixes", heads, "plrrrrrl", rows, chosen, _all(len(rows), "mixes")),
+        "chosen": None
+        if chosen is None
+        else f"{record.mixes[chosen].mix}, {ratio(record.mixes[chosen].timing.ratio)}",
         "goal": None if goal is None else fixed(goal),
-    }
-
-
-def _candidate(candidate: Candidate, record: RunRecord) -> View:
-    timing = candidate.timing
-    return {
-        "removed": percent(candidate.fraction),
-        "multiple": candidate.multiple,
-        "parameters": f"{candidate.parameters:,}",
-        "kept": percent(candidate.parameters / record.original.parameters, 0)
-        if record.original.parameters
-        else "–",
-        "macs": f"{short(candidate.macs)}",
-        "ratio": ratio(timing.ratio),
-        "ms": f"{milliseconds(timing.original_ms)} → {milliseconds(timing.small_ms)}",
-        "chosen": candidate.chosen,
     }
 
 
@@ -203,85 +239,83 @@ def times(record: RunRecord) -> View | None:
         longest = sorted(bars, key=lambda b: -max(b.original_ms or 0.0, b.package_ms or 0.0))[:MOST_BARS]
         shown = [b for b in bars if b in longest]
     sums = [sum(t.milliseconds for t in side) for side in (record.times_original, record.times_package)]
+    heads = ("Operation", "Fused with it", "Kernel", "Original, ms", "Package, ms", "Remark")
+    rows = tuple(
+        (b.name, ", ".join(b.fused), b.kernels, _took(b.original_ms), _took(b.package_ms), b.note)
+        for b in bars
+    )
     return {
         "chart": drawn(charts.layer_times, shown, full=True),
         "left_out": len(bars) - len(shown),
-        "rows": bars,
+        "table": Table(
+            "Time of every operation", heads, "lllrrl", rows, summary=_all(len(rows), "operations")
+        ),
         "sums": [milliseconds(total) for total in sums],
         "change": change(*sums),
         "slow": [b.name for b in bars if b.note],
     }
 
 
+def _took(time: float | None) -> str:
+    return "not there" if time is None else f"{time:.4f}"
+
+
 def layers(record: RunRecord) -> View:
     """Every layer before and after, what was changed, and what was left alone and why."""
-    rows = []
-    for pair in pair_layers(record.layers_original, record.layers_package):
-        cells = [("shape", *_both(pair, "shape", shape), 0)]
-        for name, form in (("macs", short), ("parameters", lambda n: f"{n:,}"), ("bytes", size)):
-            cells.append((name, *_both(pair, name, form), getattr(pair.before or pair.after, name)))
-        rows.append(
-            {"layer": pair.layer, "op": pair.op, "cells": cells, "idle": not cells[2][3] and not cells[1][3]}
-        )
     old, new = record.original, record.package
+    changes = tuple(_change(item) for item in record.changes)
+    refused = tuple((item.layer, item.method, item.reason) for item in record.refused)
     return {
-        "rows": rows,
+        "table": layer_table(record) if record.layers_original or record.layers_package else None,
         "macs": f"{short(old.macs)} → {short(new.macs)} ({change(old.macs, new.macs)})",
-        "changes": [_change(item) for item in record.changes],
-        "refused": record.refused,
+        "changes": Table("Changes", ("Layer", "Method", "Change", "Seed"), "llpr", changes),
+        "refused": Table("Refusals", ("Layer", "Method", "Reason"), "llp", refused),
     }
 
 
-def _both(pair: Any, name: str, form: Any) -> tuple[str, str]:
-    """The figure before, and after where it differs."""
-    before, after = (None if row is None else form(getattr(row, name)) for row in (pair.before, pair.after))
-    if before == after:
-        return before or "", ""
-    return before or "none", after or "gone"
-
-
-def _change(item: Change) -> View:
+def _change(item: Change) -> tuple[str, ...]:
     keys = list(dict.fromkeys([*item.before, *item.after]))
     moved = [k for k in keys if item.before.get(k) != item.after.get(k)] or keys
     words = [f"{k.replace('_', ' ')} {item.before.get(k, '–')} → {item.after.get(k, '–')}" for k in moved]
-    return {"layer": item.layer, "method": item.method, "words": ", ".join(words), "seed": item.seed}
+    return item.layer, item.method, ", ".join([*words, *([item.note] if item.note else [])]), f"{item.seed}"
 
 
-def files(record: RunRecord) -> View:
+def files(record: RunRecord, found: Found) -> View:
     """Both files, and the model card."""
     both = [("Package", record.package), ("Original", record.original)]
-    limits = [e for e in record.evidence if e.verdict != "proved"]
+    limits = [e for e in record.evidence if e.verdict == "refuted"]
+    open_ones = [e for e in record.evidence if e.verdict == "unknown" and e.measured]
     return {
         "cards": [
             {
                 "kind": kind,
                 "name": file_name(card.path),
                 "facts": [
-                    (
+                    Fact(
                         "Size",
-                        f"{size(card.bytes)} ({card.bytes:,} bytes)"
-                        if card.bytes >= 1000
-                        else size(card.bytes),
+                        f"{size(card.bytes)}" + (f" ({card.bytes:,} bytes)" if card.bytes >= 1000 else ""),
                     ),
-                    ("Parameters", f"{card.parameters:,}"),
-                    *([("Of them not zero", f"{card.nonzeros:,}")] if card.zeros else []),
-                    ("MACs per example", f"{card.macs:,}"),
+                    Fact("Parameters", f"{card.parameters:,}"),
+                    *([Fact("Of them not zero", f"{card.nonzeros:,}")] if card.zeros else []),
+                    Fact("MACs per example", f"{card.macs:,}"),
                 ],
                 "sha256": card.sha256,
             }
             for kind, card in both
         ],
+        "use": USE,
         "data": pairs(record.data),
-        "limits": [f"{MARKS[e.verdict]} {e.verdict}: {e.claim}" for e in limits],
+        "limits": [f"{MARKS[e.verdict]} {e.verdict}: {e.claim}" for e in (*limits, *open_ones)],
+        "not_tested": not_tested(record, found),
     }
 
 
 def reproduce(record: RunRecord) -> View:
     """Commands, settings and surroundings."""
-    name = file_name(record.package.path)
+    name = json.dumps(file_name(record.package.path), ensure_ascii=False)
     return {
         "commands": record.reproduce,
-        "reload": f'import wieldy\n\noutput = wieldy.open("{name}")(x)  # numpy in, numpy out',
+        "reload": f"import wieldy\n\noutput = wieldy.open({name})(x)  # numpy in, numpy out",
         "seed": record.seed,
         "budget": pairs({k: v for k, v in record.budget.items() if v is not None}),
         "method": pairs(record.method),
