@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 READY := $(VENV)/ready
 
 .PHONY: demo test lint types docs docs-check data claims bench fuzz sanitize clean
@@ -19,11 +20,13 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-docs: $(READY)  ## write the generated tables of docs/
+docs: $(READY)  ## write the generated tables of docs/, and the site: site/index.html
 	$(BIN)/python docs/generate.py
+	$(SITE)
 
 docs-check: $(READY)
 	$(BIN)/python docs/generate.py --check
+	$(SITE)
 
 data: $(READY)  ## fill the cache with the data sets that are not in the package
 	$(BIN)/python benchmarks/fetch_data.py
@@ -45,8 +48,8 @@ KERNELS := $(shell find src/wieldy/kernels -name '*.cpp' -o -name '*.h' -o -name
 $(READY): pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'wieldy needs Python 3.11 or newer: make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[compress,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[compress,dev,docs]'
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

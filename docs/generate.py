@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import described
+from examined import evidence_kinds
 from measured import (
     any_network,
     claims,
@@ -26,9 +28,6 @@ from measured import (
 from measured_levels import engine_levels, levels
 from measured_runs import exports, fuzz, kills, mix, mobilenet, ranks, sweeps
 
-from wieldy.cli.main import VERBS
-from wieldy.core import errors
-from wieldy.core.errors import WieldyError
 from wieldy.flow.schema import recipe_schema
 from wieldy.graph.arguments import REWRITTEN
 from wieldy.graph.ops import EXPAND, OPS, WEIGHTED
@@ -36,6 +35,7 @@ from wieldy.graph.reader import EXPANDS, RESHAPES
 from wieldy.graph.rewrites import REWRITES
 from wieldy.graph.rules import rule_of
 from wieldy.methods.registry import METHODS
+from wieldy.report.schema import report_schema
 from wieldy.zoo.networks import residual
 
 ROOT = Path(__file__).parent.parent
@@ -62,16 +62,6 @@ def attacks() -> str:
         assert isinstance(named.value, ast.Constant)
         rows.append([path.name[:2], (ast.get_docstring(tree) or "").rstrip("."), f"`{named.value.value}`"])
     return table(["", "what is tried", "refused as"], rows)
-
-
-def verbs() -> str:
-    """Every verb of the command line with its example."""
-    rows = []
-    for name, verb in VERBS.items():
-        text = verb.__doc__ or ""
-        example = text.split("Example: ")[1].split("\n")[0]
-        rows.append([f"`{name}`", text.split("\n")[0], f"`{example}`"])
-    return table(["verb", "what it does", "example"], rows)
 
 
 def operators() -> str:
@@ -103,24 +93,9 @@ def embedded() -> str:
     return table(["fact", "value"], [[key, f"`{card[key]}`"] for key in keys])
 
 
-def exit_codes() -> str:
-    """Every exit code with the errors that lead to it."""
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, WieldyError)
-    ]
-    meanings = {0: "met", 1: "a goal was missed", 2: "bad input", 3: "our own fault", 130: "interrupted"}
-    rows = []
-    for code, meaning in meanings.items():
-        names = ", ".join(
-            f"`{kind.__name__}`" for kind in kinds if kind.exit_code == code and kind is not WieldyError
-        )
-        rows.append([str(code), meaning, names])
-    return table(["code", "meaning", "errors"], rows)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
-    "verbs": verbs,
+    "verbs": described.verbs,
     "operators": operators,
     "rewritten": rewritten,
     "any": any_network,
@@ -144,16 +119,28 @@ TABLES: dict[str, Callable[[], str]] = {
     "exports": exports,
     "fuzz": fuzz,
     "attacks": attacks,
-    "exit-codes": exit_codes,
+    "exit-codes": described.exit_codes,
+    "error-tree": described.error_tree,
+    "command-line": described.command_line,
+    "python": described.python,
+    "recipe-keys": described.recipe_keys,
+    "formats": described.formats,
+    "tiers": described.tiers,
+    "method-support": described.method_support,
+    "evidence-kinds": evidence_kinds,
+    "floors": described.floors,
+    "corruptions": described.corruptions,
+    "check-settings": described.check_settings,
 }
 
 
 def fresh_files() -> Iterator[tuple[Path, str]]:
     """Yield every file with tables, and what is generated as a whole, as it should be."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         yield path, BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], text)
     yield ROOT / "docs" / "recipe.schema.json", json.dumps(recipe_schema(), indent=1) + "\n"
+    yield ROOT / "docs" / "report.schema.json", json.dumps(report_schema(), indent=1) + "\n"
 
 
 def main(check: bool) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wieldy.assure.corruptions import (
     CORRUPTIONS,
+    ELASTIC,
     IMPULSES,
     NOISE,
     PHOTONS,
@@ -180,6 +181,13 @@ def test_motion_is_along_one_line() -> None:
     assert float((half + root).max()) < 1.3 * float((half + root).min())  # as long in every direction
     assert (spread_x > spread_y - 0.05).all()  # within 45 degrees of level
     assert float(product.min()) < -0.1 < 0.1 < float(product.max())
+
+
+def test_elastic_moves_along_both_axes_by_what_its_severity_says() -> None:
+    ramp = torch.linspace(0, 1, 48).expand(24, 1, 48, 48)
+    for pixels in (ramp, ramp.mT):
+        moved = 47 * (corrupted("elastic", pixels, 3) - pixels)[:, :, 12:-12, 12:-12]
+        assert float(moved.square().mean().sqrt()) == pytest.approx(ELASTIC[2] * 48, rel=0.15)
 
 
 def test_pixels_of_a_block_are_one() -> None:

@@ -225,6 +225,8 @@ def attacks() -> dict[str, Any]:
         "steps": 20,
         "rows": rows,
         "clean": {"original": 0.945, "package": 0.94},
+        "noise": {"epsilon": 8 / 255, "original": 0.93, "package": 0.925},
+        "limit": {"epsilon": 0.5, "original": 0.0, "package": 0.005},
         "twin": {
             "original": Interval(value=1.0, low=0.9996, high=1.0).model_dump(),
             "package": Interval(value=0.9998, low=0.9993, high=1.0).model_dump(),

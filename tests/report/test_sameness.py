@@ -156,6 +156,13 @@ def test_a_temperature_that_was_not_fitted_leaves_no_row() -> None:
     assert len(card.tables[0].rows) == 4
 
 
+def test_widths_that_were_not_computed_say_so() -> None:
+    numbers = sample_evidence.bounds()
+    numbers["mean_width"]["crown"] = None
+    (card,) = cards_of(of_kind("bounds", numbers)).values()
+    assert [fact.words for fact in card.facts] == ["812", "not computed", "3.10"]
+
+
 def test_the_worst_attack_is_the_one_that_loses_most() -> None:
     (card,) = cards_of(of_kind("attacks", sample_evidence.attacks())).values()
     rows = sample_evidence.attacks()["rows"]

@@ -32,10 +32,10 @@ class Checks(Frozen):
         {'flips': 0.01}
     """
 
-    corruptions: int = Field(default=200, ge=0, le=1000)
-    attacks: int = Field(default=200, ge=0, le=1000)
-    outside: int = Field(default=500, ge=0, le=1000)
-    bounds: int = Field(default=10, ge=0, le=1000)
+    corruptions: int = Field(default=60, ge=0, le=1000)
+    attacks: int = Field(default=60, ge=0, le=1000)
+    outside: int = Field(default=300, ge=0, le=1000)
+    bounds: int = Field(default=5, ge=0, le=1000)
     epsilons: tuple[float, ...] = Field(default=EPSILONS, min_length=1)
     floors: dict[str, str | float] = Field(default_factory=dict)
 

@@ -63,7 +63,14 @@ FROST_COLOUR = (0.85, 0.94, 1.0)
 
 
 def level(rows: tuple[Row, Row], severity: int, side: int) -> float:
-    """Return a severity's number at a side, between its numbers at 32 and at 224 pixels, by their logarithms.
+    """Return a severity's number for pictures of a side, between its numbers at 32 and at 224 pixels.
+
+    small * (large / small)^t with t = log(side / 32) / log(224 / 32), cut off at 0 and 1.
+
+    Args:
+        rows: numbers by severity at 32 pixels, and at 224.
+        severity: 1 to 5.
+        side: the shorter one, pixels.
 
     Example:
         >>> [round(level(NOISE, 5, side), 3) for side in (28, 32, 84, 224, 500)]
@@ -275,6 +282,7 @@ def _kornia(part: str) -> ModuleType:
     return need(f"kornia.{part}", "compress", "corrupting pictures")
 
 
+# each maps (n, 1 or 3, height, width) pixels in [0, 1], sides of at least 8, to as many in [0, 1]
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian noise": _gaussian_noise,
     "shot noise": _shot_noise,

@@ -36,11 +36,12 @@ class Pixels:
 
     def from_inputs(self, inputs: NDArray[Any]) -> Floats:
         """Return pixels of (n, channels, height, width) inputs, cut off at 0 and 1."""
-        return np.clip(inputs * self.std[:, None, None] + self.mean[:, None, None], 0, 1).astype(np.float32)
+        scaled = inputs * self.std[:, None, None] + self.mean[:, None, None]
+        return np.asarray(np.clip(scaled, 0, 1), np.float32)
 
     def to_inputs(self, pixels: NDArray[Any]) -> Floats:
         """Return what the network takes for (n, channels, height, width) pixels."""
-        return ((pixels - self.mean[:, None, None]) / self.std[:, None, None]).astype(np.float32)
+        return np.asarray((pixels - self.mean[:, None, None]) / self.std[:, None, None], np.float32)
 
 
 def pixels_of(pair: Pair) -> Pixels | str:

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -114,6 +114,7 @@ class Case:
         return low[0], high[0]
 
 
+@cache
 def drawn(number: int) -> Case:
     """Return a random network and a box, by number."""
     kinds: tuple[tuple[Callable[[], nn.Module], tuple[int, ...]], ...] = (
@@ -276,12 +277,14 @@ def exactness(lines: Relax = relax) -> list[Claim]:
     ]
 
 
+@cache
 def affine_case(seed: int, widths: tuple[int, ...]) -> Case:
     """Return linear layers with nothing between them, and a box."""
     layers = (nn.Linear(before, after) for before, after in pairwise(widths))
     return case_of(weighted(lambda: nn.Sequential(*layers), seed), widths[:1], seed)
 
 
+@cache
 def bent_case(seed: int) -> Case:
     """Return a ReLU network of one input, and an interval."""
     return case_of(weighted(lambda: Dense((1, 6, 6, 2), shortcuts=False), seed), (1,), seed)

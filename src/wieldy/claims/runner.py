@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wieldy.claims import (
+    attacks,
+    bounds,
     directional,
+    evidence,
     guided,
     importance,
     lobs,
@@ -39,6 +42,9 @@ SYSTEMS: dict[str, tuple[str, Measure]] = {
     "sparse_int8": ("zeros in eight bits are exact on every instruction set", sparse_int8.measure),
     "unify": ("blocks of one magnitude cost less than zeros, and are stored as what they are", unify.measure),
     "svd": ("low rank weighted by the input's second moment beats plain", svd.measure),
+    "bounds": ("no input of a box leaves the bounds on its outputs", bounds.measure),
+    "attacks": ("stronger attacks deceive more, and what they find deceives the saved file", attacks.measure),
+    "evidence": ("what plain accuracy does not see is caught", evidence.measure),
 }
 ALL = "all"
 

@@ -35,7 +35,7 @@ def verify(
     ] = None,
     examples: Annotated[
         int | None,
-        typer.Option(help="Test examples to corrupt and to attack each. Default: 200.", min=0, max=1000),
+        typer.Option(help="Test examples to corrupt and to attack each. Default: 60.", min=0, max=1000),
     ] = None,
     seed: Seed = 0,
     json: Json = False,

@@ -234,8 +234,14 @@ class TwinNumbers(Numbers):
     package: Interval
 
 
+class AtRadius(Shares):
+    """Shares of both at one radius."""
+
+    epsilon: float = Field(ge=0)
+
+
 class AttacksNumbers(Numbers):
-    """All attacks."""
+    """All attacks; what noise alone does, and what is left at a radius at which nothing should be."""
 
     examples: Count
     norm: str
@@ -243,27 +249,23 @@ class AttacksNumbers(Numbers):
     rows: tuple[AttackNumbers, ...] = Field(min_length=1)
     clean: Shares
     twin: TwinNumbers
-
-
-class CertifiedNumbers(Shares):
-    """Certified shares of examples at one radius."""
-
-    epsilon: float = Field(ge=0)
+    noise: AtRadius | None = None
+    limit: AtRadius | None = None
 
 
 class WidthNumbers(Numbers):
-    """Mean widths of the package's bounds, by how they are computed."""
+    """Mean widths of the package's bounds, by how they are computed; None where they were not."""
 
-    ibp: float
-    crown: float
-    both: float
+    ibp: float | None = None
+    crown: float | None = None
+    both: float | None = None
 
 
 class BoundsNumbers(Numbers):
     """What bounds prove."""
 
     examples: Count
-    rows: tuple[CertifiedNumbers, ...] = Field(min_length=1)
+    rows: tuple[AtRadius, ...] = Field(min_length=1)
     mean_width: WidthNumbers
     epsilon: float
 

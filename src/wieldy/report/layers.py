@@ -106,7 +106,7 @@ def _layers_of(times: Iterable[LayerTime]) -> set[str]:
 def _taken(times: list[LayerTime], layers: set[str]) -> list[LayerTime]:
     """Remove those that have one of the layers, and return them."""
     found = [time for time in times if layers.intersection(time.layers)]
-    times[:] = [time for time in times if time not in found]
+    times[:] = [time for time in times if not layers.intersection(time.layers)]
     return found
 
 

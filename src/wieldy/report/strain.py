@@ -20,7 +20,7 @@ from wieldy.report.figures import around, figure, fixed, percent, points, radius
 from wieldy.report.panels import Axes, Panel, Row, Stop
 from wieldy.report.parts import Fact, Table
 
-ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "apgd": "APGD"}
+ATTACKS = {"fgsm": "FGSM", "pgd": "PGD", "apgd": "APGD-CE"}
 
 
 def calibration(numbers: CalibrationNumbers) -> Fields:
@@ -224,6 +224,7 @@ def attacks(numbers: AttacksNumbers) -> Fields:
             ),
             Fact("Twin agrees with the original", shares(twin.original), 100 * twin.original.value),
             Fact("Twin agrees with the package", shares(twin.package), 100 * twin.package.value),
+            *_controls(numbers),
         ),
         "told": tuple(
             Fact(
@@ -241,6 +242,16 @@ def attacks(numbers: AttacksNumbers) -> Fields:
         "tables": (Table("Attacks", heads, "lrrrr", tuple(cells), summary="All attacks as a table"),),
         "is_wide": True,
     }
+
+
+def _controls(numbers: AttacksNumbers) -> list[Fact]:
+    """Whether gradients do better than noise, and whether nothing withstands a radius that is absurd."""
+    named = ((numbers.noise, "Noise alone at"), (numbers.limit, "Strongest attack at"))
+    return [
+        Fact(f"{words} {radius(at.epsilon)}, original → package", _arrow(at.original, at.package))
+        for at, words in named
+        if at
+    ]
 
 
 def _attack(name: str, rows: Sequence[AttackNumbers], numbers: AttacksNumbers) -> Panel:
@@ -286,7 +297,7 @@ def bounds(numbers: BoundsNumbers) -> Fields:
         "legend": True,
         "charts": (chart,),
         "facts": tuple(
-            Fact(f"Mean width of the package’s bounds, {name}", figure(value), value)
+            Fact(f"Mean width of the package’s bounds, {name}", _width(value), value)
             for name, value in (("intervals", width.ibp), ("CROWN", width.crown), ("both", width.both))
         ),
         "told": tuple(
@@ -301,3 +312,7 @@ def bounds(numbers: BoundsNumbers) -> Fields:
             Table("Certified shares", ("Radius", "Original", "Package"), "rrr", cells, summary="As a table"),
         ),
     }
+
+
+def _width(value: float | None) -> str:
+    return "not computed" if value is None else figure(value)

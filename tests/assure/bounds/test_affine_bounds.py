@@ -1,4 +1,4 @@
-"""Affine operators: what is known of each is what torch does, and its box is the exact one but for rounding."""
+"""Affine operators: what is known of each is what torch does; its box is the exact one but for rounding."""
 
 import copy
 from collections.abc import Callable

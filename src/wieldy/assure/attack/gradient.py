@@ -78,13 +78,18 @@ class Found:
 
 
 def fgsm(twin: Twin, ball: Ball) -> Found:
-    """Return what one step of the gradient's sign leads to: x + epsilon sign(dCE/dx), cut off at 0 and 1.
+    """Return what one step along the signs of the gradient leads to: x + epsilon sign(dCE/dx), within [0, 1].
 
     Cost: one gradient and one forward pass.
 
     Source: Goodfellow et al. 2015, section 4.
     """
     _, signs = twin.slope(ball.pixels, ball.labels)
+    return one_step(twin, ball, signs)
+
+
+def one_step(twin: Twin, ball: Ball, signs: Tensor) -> Found:
+    """Return what FGSM does where the signs of the gradient at the pictures are known."""
     pixels = ball.nearest(ball.pixels + ball.epsilon * signs)
     return Found(pixels, twin.seen(pixels, ball.labels))
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wieldy.assure.attack.gradient import Ball, Found, apgd, fgsm, pgd
+from wieldy.assure.attack.gradient import Ball, Found, apgd, one_step, pgd
 from wieldy.assure.attack.twin import BATCH, Twin
 from wieldy.assure.pair import Mask, Run
 from wieldy.assure.pixels import Pixels
@@ -84,8 +84,8 @@ def attacked(subject: Subject, epsilons: Sequence[float], effort: Effort, seed: 
         epsilons: radii, ascending.
         seed: of random starts and of noise; they do not depend on the network.
 
-    Cost: gradients, at each radius and for each example that stands: one, `effort.pgd` for each path, and
-    `effort.apgd` and one; and a run in the runtime for each attack.
+    Cost: one gradient for each example, and at each radius, where it stands, `effort.pgd` for each path and
+    `effort.apgd` and one; a run in the runtime for each attack.
     """
     siege = _Siege(subject, effort, seed)
     clean = siege.clean()
@@ -118,6 +118,7 @@ class _Siege:
 
     def __init__(self, subject: Subject, effort: Effort, seed: int) -> None:
         self._of, self._effort, self._seed = subject, effort, seed
+        self._uphill: Tensor | None = None
         self.equal = self.judged = 0
 
     def clean(self) -> _Stage:
@@ -128,7 +129,14 @@ class _Siege:
 
     def one_step(self, ball: Ball, clean: _Stage) -> _Stage:
         """Attack every picture that the saved file is right on by FGSM."""
-        return self._after(clean.found, clean.standing, lambda here, _, __: fgsm(self._of.twin, here), ball)
+        if self._uphill is None and clean.standing.any():  # the same at every radius
+            rows = clean.standing
+            _, self._uphill = self._of.twin.slope(ball.pixels[rows], ball.labels[rows])
+        return self._after(clean.found, clean.standing, self._fgsm, ball)
+
+    def _fgsm(self, ball: Ball, known: Found, rows: Tensor) -> Found:  # noqa: ARG002
+        assert self._uphill is not None
+        return one_step(self._of.twin, ball, self._uphill)
 
     def many_steps(self, climb: Climb, ball: Ball, weaker: _Stage, earlier: _Stage) -> _Stage:
         """Go on where both a weaker attack and an earlier radius left the saved file right."""
