@@ -12,8 +12,6 @@ from wieldy.runtime.measure import measure
 
 TUTORIAL = "docs/tutorial.md"
 MOST_NOT_RUN = 10  # one more needs a better reason than that it is slow
-
-
 FEW = {"corruptions": 2, "attacks": 2, "outside": 20, "bounds": 1}  # examples, instead of the defaults
 
 

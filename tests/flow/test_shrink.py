@@ -72,7 +72,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, trained: nn.Module, data:
 
 def test_a_run_leaves_packages_evidence_record_page_and_ledger(finished: Path) -> None:
     packages = {"original.wieldy", "small.wieldy"}
-    said = {"small.evidence.json", "record.json", "report.html", "ledger.jsonl", "log.jsonl"}
+    said = {"small.evidence.json", "record.json", "report.html", "report.md", "ledger.jsonl", "log.jsonl"}
     assert {path.name for path in finished.iterdir()} == packages | said
 
 

@@ -1,17 +1,19 @@
 """Whether a program may be followed: every operator, argument, name and size is looked at."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable
 
 from wieldy.core.errors import NamingError, OperatorError, OversizeError, ProgramError, UndefinedError
 from wieldy.core.strict_json import LARGEST
-from wieldy.graph.ops import OPS
+from wieldy.graph.ops import INTS, OPS
 from wieldy.graph.program import DTYPES, Argument, Node, Program, Ref, Shape, Stored
 
 VALUE_ELEMENTS = 2**28  # of a value, for each example: a gibibyte in float32
 CONSTANT_ELEMENTS = 2**24  # of all values that depend on no input: they are computed when a package is opened
 NAME_CHARACTERS = 1000
+SLIDING = re.compile(r"(\d)d\.")  # in an operator's name: over how many axes it slides
 REORDERING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # of the direction of writing
 
 
@@ -116,10 +118,26 @@ def _check_arguments(node: Node) -> None:
             f"program: {node.op} of {node.name!r} must have {sorted(kinds)}; got {sorted(node.inputs)}."
         )
     for name, kind in kinds.items():
-        if not fits(node.inputs[name], kind):
+        value = node.inputs[name]
+        if not fits(value, kind):
+            raise OperatorError(f"program: {name!r} of {node.name!r} must be of kind {kind}; got {value!r}.")
+        dimensions = _dimensions(node.op)
+        if kind in INTS and dimensions and isinstance(value, tuple) and len(value) != dimensions:
             raise OperatorError(
-                f"program: {name!r} of {node.name!r} must be of kind {kind}; got {node.inputs[name]!r}."
+                f"program: {name!r} of {node.name!r} must have {dimensions} numbers, as {node.op} has "
+                f"dimensions; got {value!r}."
             )
+
+
+def _dimensions(op: str) -> int:
+    """Return over how many axes an operator slides, by its name; 0 where it slides over none.
+
+    Example:
+        >>> _dimensions("aten.max_pool2d.default"), _dimensions("aten.linear.default")
+        (2, 0)
+    """
+    found = SLIDING.search(op)
+    return int(found[1]) if found else 0
 
 
 def fits(value: Argument, kind: str) -> bool:
