@@ -163,20 +163,24 @@ def test_what_is_handed_on_is_handed_on_bit_by_bit() -> None:
         assert torch.equal(box.high, ends[1][name])
 
 
-@pytest.mark.parametrize(("last", "high"), [(3e38, 2.0), (10.0, 1.0)], ids=["both", "the centre alone"])
-def test_numbers_beyond_float64_are_bounded_by_nothing(last: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("last", "low", "high"),
+    [(3e38, 1.0, 2.0), (10.0, 1.0, 1.0), (1.0, 10.0, 10.0)],
+    ids=["ends", "a centre", "a sum"],
+)
+def test_numbers_beyond_float64_are_bounded_by_nothing(last: float, low: float, high: float) -> None:
     model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(9)))
     for layer in model:
         layer.weight.data.fill_(3e38)
     model[-1].weight.data.fill_(last)
     network = trace(model, torch.zeros(1, 1))
-    box = Box(*(torch.full((1, 1), end, dtype=torch.float64) for end in (1.0, high)))
+    box = Box(*(torch.full((1, 1), end, dtype=torch.float64) for end in (low, high)))
     for step in steps_of(network.program, network.arrays()).steps.values():
         box = step.image(box)
     assert box.low.item() == -np.inf
     assert box.high.item() == np.inf
     steps = steps_of(network.program, network.arrays())
-    found = enclose(steps, np.full((1, 1), 1.0), np.full((1, 1), high), method="crown")
+    found = enclose(steps, np.full((1, 1), low), np.full((1, 1), high), method="crown")
     assert [end.item() for end in found] == [-np.inf, np.inf]
 
 

@@ -267,6 +267,8 @@ def test_crown_only_asks_where_it_may_help() -> None:
     names = [name for name, step in steps.steps.items() if name in steps.asking]
     assert names == ["relu_1"]  # the first box is exact, and that of a pooling follows from its source's
     assert steps.bends == 3 * 2 * 4 * 4
+    assert steps_for(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), 2).asking == frozenset()
+    assert len(steps_for(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.ReLU()), 2).asking) == 1
 
 
 def test_crown_spends_on_undecided_bends_alone() -> None:

@@ -134,10 +134,6 @@ class _Siege:
             _, self._uphill = self._of.twin.slope(ball.pixels[rows], ball.labels[rows])
         return self._after(clean.found, clean.standing, self._fgsm, ball)
 
-    def _fgsm(self, ball: Ball, known: Found, rows: Tensor) -> Found:  # noqa: ARG002
-        assert self._uphill is not None
-        return one_step(self._of.twin, ball, self._uphill)
-
     def many_steps(self, climb: Climb, ball: Ball, weaker: _Stage, earlier: _Stage) -> _Stage:
         """Go on where both a weaker attack and an earlier radius left the saved file right."""
         known = earlier.found.copy()
@@ -163,6 +159,10 @@ class _Siege:
         here = ball.at(rows)
         standing[rows] = self._answers(here.nearest(here.pixels + ball.epsilon * signs)) == here.labels
         return standing
+
+    def _fgsm(self, ball: Ball, known: Found, rows: Tensor) -> Found:  # noqa: ARG002
+        assert self._uphill is not None
+        return one_step(self._of.twin, ball, self._uphill)
 
     def _after(self, known: Found, standing: Tensor, climb: Climb, ball: Ball) -> _Stage:
         rows, found, standing = standing.nonzero()[:, 0], known.copy(), standing.clone()

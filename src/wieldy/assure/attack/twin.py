@@ -93,7 +93,7 @@ class Twin(nn.Module):
     def slope(self, pixels: Tensor, labels: Tensor) -> tuple[Seen, Tensor]:
         """Return what the network says of pictures, and the signs of the gradient of the loss at each.
 
-        Where the gradient is no number, its sign is 0.
+        Where the gradient is no number, its sign is 0, as torch has it.
 
         Cost: one forward and one backward pass, without the gradients of weights.
         """
@@ -107,7 +107,7 @@ class Twin(nn.Module):
                 else:  # nothing of a picture reaches the logits but by its choices
                     slope = torch.zeros_like(x)
             parts.append(Seen(seen.odds.detach(), seen.wrong, seen.guess))
-            signs.append(slope.sign().nan_to_num_(0.0))
+            signs.append(slope.sign())
         return _joined(parts), torch.cat(signs)
 
 

@@ -71,7 +71,7 @@ class Clamp:
         rising = (self.largest - first) / (self.largest - low)
         rising = torch.where(self.largest - low >= high - self.largest, rising, 0.0)
         falling = (last - self.least) / (high - self.least)
-        falling = torch.where(high - self.least < self.least - low, falling, 0.0)
+        falling = torch.where(high - self.least > self.least - low, falling, 0.0)
         above_slope = torch.where(high <= self.largest, chord, rising).nan_to_num(0.0)
         below_slope = torch.where(low >= self.least, chord, falling).nan_to_num(0.0)
         return Lines(
