@@ -72,6 +72,11 @@ WORDS = {  # of keys whose names say it, where they stand
     "weight_bits": "of a weight; what `quantize: true` takes follows the tier",
     "temperature": "by which the original's answers are divided before the small network learns them",
 }
+LEAVES = {  # what methods of a folder make, but for fewer channels and zeros
+    "factor": "two thinner layers",
+    "quantize": "whole numbers",
+    "share": "blocks of one magnitude, zeros",
+}
 RUN_AS = {  # what becomes of a tensor in the runtime
     SparseFormat: "without its zeros where that pays, else dense",
     LevelBlockFormat: "in whole numbers, without its zeros",
@@ -311,8 +316,8 @@ def method_support() -> str:
     """Every method with what it needs and what it leaves."""
     rows = []
     for kind, method in METHODS.items():
-        leaves = "channels fewer" if method.shape == "score" else ""
-        leaves = "zeros" if may_leave_zeros(kind()) else leaves
+        leaves = "zeros" if may_leave_zeros(kind()) else "fewer channels"
+        leaves = LEAVES.get(kind.__module__.split(".")[-2], leaves)
         leaves += ", for eight bits with `inputs: 4`" if "inputs" in kind.model_fields else ""
         text = (sys.modules[method.apply.__module__].__doc__ or "").split("\n")[0]
         needs = {"hook": "training", "score": "", "transform": ""}[method.shape]

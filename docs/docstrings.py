@@ -26,18 +26,23 @@ class Docstrings(griffe.Extension):
     def on_class_members(self, *, node: ast.AST | griffe.ObjectNode, cls: griffe.Class, **_: Any) -> None:  # noqa: ARG002
         """Give a config the constructor that pydantic makes of its fields."""
         if any(getattr(base, "canonical_path", base) == CONFIG for base in cls.bases):
-            fields = [member for member in cls.members.values() if member.is_attribute and member.annotation]
+            fields = [member for member in cls.members.values() if is_field(member)]
             made_with = [
                 griffe.Parameter(
                     field.name,
                     annotation=field.annotation,
                     kind=griffe.ParameterKind.keyword_only,
-                    default=default_of(str(field.value)) if field.value is not None else None,
+                    default=None if field.value is None else default_of(str(field.value)),
                 )
                 for field in fields
-                if not str(field.annotation).startswith("ClassVar")
             ]
             cls.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(*made_with)))
+
+
+def is_field(member: griffe.Object | griffe.Alias) -> bool:
+    """Whether a member of a config is what it is made with, and neither a property nor of the class."""
+    has_type = member.is_attribute and "property" not in member.labels and bool(member.annotation)
+    return has_type and not str(member.annotation).startswith("ClassVar")
 
 
 def rewritten(text: str) -> str:
@@ -59,4 +64,5 @@ def default_of(value: str) -> str:
     if not isinstance(call, ast.Call) or ast.unparse(call.func) != "Field":
         return value
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    return given.get("default", f"{given['default_factory']}()" if "default_factory" in given else "...")
+    made = f"{given['default_factory']}()" if "default_factory" in given else "..."
+    return ast.unparse(call.args[0]) if call.args else given.get("default", made)
