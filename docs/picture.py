@@ -12,17 +12,21 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).parent / "pictures" / "page.png"
-SIZE = {"width": 1280, "height": 1100}
+SIZE = {"width": 1280, "height": 900}
+BELOW = 16  # pixels
 COLOURS, MOST_BYTES = 96, 200_000
 
 
 def screenshot(page_file: Path) -> Image.Image:
-    """Return what is to be seen of a page before anybody scrolls."""
+    """Return a page down to the end of its verdict."""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light")
         page.goto(page_file.resolve().as_uri())
-        taken = page.screenshot()
+        verdict = page.locator("#verdict").bounding_box()
+        assert verdict is not None
+        end = verdict["y"] + verdict["height"] + BELOW
+        taken = page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": SIZE["width"], "height": end})
         browser.close()
     return Image.open(BytesIO(taken)).convert("RGB")
 

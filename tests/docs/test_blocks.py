@@ -12,8 +12,8 @@ from wieldy.plan import search
 from wieldy.runtime.measure import measure
 
 TUTORIAL = "docs/tutorial.md"
-MOST_NOT_RUN = 10  # one more needs a better reason than that it is slow
-FEW = {"corruptions": 2, "attacks": 2, "outside": 20, "bounds": 0}  # examples, instead of the defaults
+MOST_NOT_RUN = 9  # one more needs a better reason than that it is slow
+FEW = {"corruptions": 2, "attacks": 0, "outside": 20, "bounds": 0}  # examples; one page asks for more
 
 
 @pytest.fixture(scope="module", autouse=True)

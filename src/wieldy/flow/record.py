@@ -111,7 +111,7 @@ def assemble(
         data=_data_facts(run.data),
         environment=environment(run.threads),
         reproduce=run.reproduce,
-        not_tested=(*(_gap(item) for item in evidence if not item.measured), *NOT_TESTED),
+        not_tested=NOT_TESTED,  # what evidence leaves open, it says itself
     )
 
 
@@ -140,11 +140,6 @@ def _measured(floor: Evidence) -> str:
     value = floor.numbers["value"]
     word = _word(floor.verdict == "proved")
     return f"Not measured: {word}" if value is None else f"Measured: {value:.4g}: {word}"
-
-
-def _gap(item: Evidence) -> str:
-    """Return what was not looked into, and why."""
-    return f"{item.kind}: {item.numbers['reason']}"
 
 
 def _word(met: bool) -> str:

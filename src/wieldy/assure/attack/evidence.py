@@ -24,7 +24,7 @@ from wieldy.graph.fake_quantize import roundings
 from wieldy.graph.tensors import tensors
 
 ALLOWED_POINTS = 1.0
-MOST = 80  # examples by default
+MOST = 50  # examples by default
 AGREEMENT = 0.999  # share of pictures on which twin and saved file must give the same answer
 STRONGEST = "apgd"
 CHANCE = 0.05  # that a package as hard to deceive is refuted, over all radii
