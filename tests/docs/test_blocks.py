@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from blocks import FILES, Block, at_work_in, blocks_of, run
+from few import looking_at
 
-from wieldy.assure.checks import Checks
 from wieldy.plan import search
 from wieldy.runtime.measure import measure
 
@@ -22,12 +22,8 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(measure.__kwdefaults__, "processes", 1)
         patch.setattr(search, "PROCESSES", 1)
-        for name, few in FEW.items():
-            patch.setattr(Checks.model_fields[name], "default", few)
-        Checks.model_rebuild(force=True)
-        assert Checks().model_dump(include=set(FEW)) == FEW
-        yield
-    Checks.model_rebuild(force=True)
+        with looking_at(**FEW):
+            yield
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,19 @@ INPUTS = {"x": Spec((None, 3))}
 TENSORS = {"w": Spec((3, 3))}
 
 
+LEAST = {"ints": -4, "naturals": 0, "positives": 1}
+
+
+def argument(op: str, kind: str) -> st.SearchStrategy[Any]:
+    """Any argument of a kind; an operator that slides over axes has a number for each of them."""
+    axes = next((count for count in (1, 2) if f"{count}d." in op), 0)
+    if kind in LEAST and axes:
+        return st.tuples(*[st.integers(LEAST[kind], 4)] * axes)
+    return ARGUMENTS[kind]
+
+
 def node(op: str) -> st.SearchStrategy[Node]:
-    arguments = st.fixed_dictionaries({name: ARGUMENTS[kind] for name, kind in OPS[op]})
+    arguments = st.fixed_dictionaries({name: argument(op, kind) for name, kind in OPS[op]})
     shape = st.lists(st.integers(0, 9), max_size=4).map(lambda sizes: (None, *sizes))
     dtype = st.sampled_from(DTYPES)
     module = st.text("aZ9_. ø", max_size=5)
