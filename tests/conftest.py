@@ -5,6 +5,8 @@ kernels were built, the notice that zeros run as dense numbers is no error; else
 """
 
 import os
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,3 +21,19 @@ os.environ[PATIENCE_OF_USER] = "0"
 def pytest_configure(config: pytest.Config) -> None:
     if why_missing():
         config.addinivalue_line("filterwarnings", "ignore:.*its zeros run as dense numbers:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def own_core(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Where tests run side by side: a core to each, which measures without waiting for the others."""
+    if worker_id == "master" or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker_id.removeprefix("gw")) % len(cores)]})
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("locks"))
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+    os.sched_setaffinity(0, cores)

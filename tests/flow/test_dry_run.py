@@ -53,3 +53,12 @@ def test_a_dry_run_refuses_what_the_run_would(recipe: Path, capsys: pytest.Captu
     recipe.write_text(RECIPE + "quantize: true\nmethod: {name: zeros}\n")
     assert run_verb(["run", "--dry-run"]) == 2
     assert "zeros may leave zeros" in capsys.readouterr().err
+
+
+def test_a_closer_look_is_counted(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    took = []
+    for examples in (0, 1000):
+        recipe.write_text(RECIPE + f"method: {{name: zeros}}\nevidence: {{corruptions: {examples}}}\n")
+        assert run_verb(["run", "--dry-run", "--json"]) == 0
+        took.append(json.loads(capsys.readouterr().out)["steps"][-1]["seconds"])
+    assert took[1] > took[0] + 1

@@ -1,22 +1,28 @@
 """What a run would do and for how long, told by timing one of each of its pieces here."""
 
 import copy
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
-from wieldy.core.data import Data
+from wieldy.assure.equivalence import LEFT_OUT, examine
+from wieldy.core.data import Arrays, Data, part
 from wieldy.core.first import First
+from wieldy.core.progress import Silent, Task
 from wieldy.flow.mixed import BRIEF_SECONDS, MOST_EXAMPLES
 from wieldy.flow.shrink import check_data, check_settings, first_input, own_timing
-from wieldy.flow.state import Run
+from wieldy.flow.state import ORIGINAL, Run
 from wieldy.flow.training import rehearsal, trained
 from wieldy.graph.cost import total_macs, total_parameters
 from wieldy.graph.network import GraphNetwork
 from wieldy.graph.trace import trace
 from wieldy.methods.registry import METHODS
+from wieldy.package.save import save
 from wieldy.plan.judge import LONGER
 from wieldy.plan.planner import CURVE_PROCESSES, TRIES
 from wieldy.plan.search import MULTIPLES, STEPS, STEPS_NEAR
@@ -34,6 +40,7 @@ RANKING_BATCHES = 40  # ten rounds of 512 examples
 TRIED = TRIES / 2  # of the mixes that may be timed on the way to a goal, those that are, on average
 ROUNDINGS = 8  # passes over the calibration examples, as judgements
 EXAMINATIONS = 4  # passes over the test set: both networks, in torch and in the runtime
+LOOKED_AT = 4  # examples that are corrupted, attacked and bounded to tell how long all take
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Pieces:
     process: float  # of a timing
     batch: float  # of training
     judging: float  # of the validation set
+    closer: float  # of all that is looked at closely
 
 
 def forecast(run: Run, model: nn.Module) -> tuple[str, tuple[Step, ...]]:
@@ -87,7 +95,47 @@ def _pieces(run: Run, network: GraphNetwork) -> Pieces:
     brief.data = Data(brief.data.train, judged, run.data.test, metric=run.data.metric)
     training = _seconds(lambda: trained(brief, network, copy.deepcopy(network), {}))
     judging = _seconds(lambda: evaluate(network, run.data.validate, run.data))
-    return Pieces(process, training / brief.data.train.steps(batch_size), judging)
+    steps = brief.data.train.steps(batch_size)
+    return Pieces(process, training / steps, judging, _closer_look(run, network))
+
+
+class _Stopwatch(Silent):
+    """A Progress that notes how many seconds each step took, by its name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def task(self, name: str, total: float) -> Iterator[Task]:  # noqa: ARG002 - a Progress's signature
+        """Start the clock."""
+        self._since = time.perf_counter()
+        yield self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:  # noqa: ARG002 - a Task's signature
+        """Stop the time of the step that ends, and start that of the next."""
+        now = time.perf_counter()
+        self.seconds[note], self._since = now - self._since, now
+
+
+def _closer_look(run: Run, network: GraphNetwork) -> float:
+    """Examine some examples of the network against itself, and return how long all of them would take.
+
+    What a look costs before the first example is counted as though each of these had cost it: small networks
+    take less than is told.
+    """
+    inputs, targets = next(iter(run.data.test.batches(LOOKED_AT)))
+    some = Arrays(part(inputs, slice(LOOKED_AT)), part(targets, slice(LOOKED_AT)), run.data.metric.labels)
+    data = Data(
+        run.data.train, run.data.validate, some, metric=run.data.metric, normalisation=run.data.normalisation
+    )
+    asked: dict[str, int] = {kind: getattr(run.checks, kind) for kind in LEFT_OUT}
+    looked_at = {kind: min(most, some.size) for kind, most in asked.items()}
+    checks = run.checks.model_copy(update={**looked_at, "floors": {}})
+    clock = _Stopwatch()
+    with tempfile.TemporaryDirectory(prefix="wieldy-") as folder:
+        path = save(network, Path(folder) / ORIGINAL)
+        examine(path, path, data, checks=checks, seed=run.seed, progress=clock)
+    return sum(clock.seconds[kind] * asked[kind] / most for kind, most in looked_at.items() if most)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -103,7 +151,7 @@ def _steps(run: Run, network: GraphNetwork, pieces: Pieces) -> tuple[Step, ...]:
     ]
     switches = 2 if has_bf16(run.tier) else 0
     ending = (1 + switches) * PROCESSES * pieces.process
-    ending += EXAMINATIONS * pieces.judging * run.data.test.size / run.data.validate.size
+    ending += EXAMINATIONS * pieces.judging * run.data.test.size / run.data.validate.size + pieces.closer
     return (
         *(step for stage in stages or [run] for step in _of_method(stage, network, pieces)),
         *([Step("rounding to eight bits", ROUNDINGS * pieces.judging)] if run.quantize else []),
