@@ -30,8 +30,11 @@ def own_core(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterat
         yield
         return
     cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker_id.removeprefix("gw")) % len(cores)]})
+    core = {cores[int(worker_id.removeprefix("gw")) % len(cores)]}
+    os.sched_setaffinity(0, core)
     with pytest.MonkeyPatch.context() as patch:
+        # OpenVINO gives a thread back to all cores after an inference on several
+        patch.setattr(os, "sched_getaffinity", lambda _: core)
         folder = str(tmp_path_factory.mktemp("locks"))
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
