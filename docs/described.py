@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typer.models import ArgumentInfo, OptionInfo
 
 import wieldy
+from wieldy.assure.bounds.steps import bounded
 from wieldy.assure.checks import Checks
 from wieldy.assure.corruptions import CORRUPTIONS
 from wieldy.assure.floors import FIGURES
@@ -338,6 +339,11 @@ def floors() -> str:
 def corruptions() -> str:
     """The corruptions by name."""
     return ", ".join(CORRUPTIONS) + ".\n"
+
+
+def bounded_operators() -> str:
+    """The operators that have bounds, by name."""
+    return ", ".join(f"`{name}`" for name in bounded()) + ".\n"
 
 
 def check_settings() -> str:

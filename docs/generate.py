@@ -130,6 +130,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "evidence-kinds": evidence_kinds,
     "floors": described.floors,
     "corruptions": described.corruptions,
+    "bounded": described.bounded_operators,
     "check-settings": described.check_settings,
 }
 

@@ -120,10 +120,20 @@ def _step(node: Node, program: Program, arrays: Arrays) -> Step:
             return AFFINE[node.op](node, program, arrays)
         return BENDS[node.op](node, program)
     except UnsupportedOpError as error:
-        known = ", ".join(sorted({op.split(".")[1] for op in (*AFFINE, *BENDS)}))
         raise UnsupportedOpError(
-            f"bounds: there are no bounds for {error} (layer {node.layer!r}), only for {known}."
+            f"bounds: there are no bounds for {error} (layer {node.layer!r}). The operators that "
+            "have them are listed in docs/evidence.md."
         ) from None
+
+
+def bounded() -> list[str]:
+    """Return the names of all operators that have bounds.
+
+    Example:
+        >>> "relu" in bounded()
+        True
+    """
+    return sorted({op.split(".")[1] for op in (*AFFINE, *BENDS)})
 
 
 def _check(node: Node, program: Program) -> None:
