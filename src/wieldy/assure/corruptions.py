@@ -113,7 +113,7 @@ def _glass_blur(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     found = _smooth(pixels)
     for axis in (-1, -2):
         found = _exchanged(found, axis, reach, generator)
-    return _smooth(found)
+    return _smooth(found).clamp(0, 1)
 
 
 def _smooth(pixels: Tensor) -> Tensor:
@@ -196,14 +196,15 @@ def _frost(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     ridges = 1 - (2 * _fractal(pixels, 0.5, generator) - 1).abs()
     ice = FROST[severity - 1] * (0.25 + 0.75 * ridges**3)
     colour = torch.tensor(FROST_COLOUR if pixels.shape[1] == 3 else FROST_COLOUR[-1:])
-    return pixels + ice * (colour[:, None, None] - pixels)
+    return (pixels + ice * (colour[:, None, None] - pixels)).clamp(0, 1)
 
 
 def _fog(pixels: Tensor, severity: int, generator: Generator) -> Tensor:
     """Add a fractal haze, and darken until white is as bright as the brightest pixel was."""
     amount = level(FOG, severity, _side(pixels))
     brightest = pixels.amax(dim=(1, 2, 3), keepdim=True)
-    return (pixels + amount * _fractal(pixels, 0.5, generator)) * brightest / (brightest + amount)
+    hazy = (pixels + amount * _fractal(pixels, 0.5, generator)) * brightest / (brightest + amount)
+    return hazy.clamp(0, 1)
 
 
 def _fractal(pixels: Tensor, roughness: float, generator: Generator) -> Tensor:
