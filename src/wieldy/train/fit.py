@@ -23,7 +23,7 @@ from wieldy.methods.contract import Hook, Step
 from wieldy.stats.loss import Loss, check_outputs, loss_of
 from wieldy.stats.modes import evaluating
 from wieldy.train.checkpoint import Checkpoint
-from wieldy.train.layout import channels_first, channels_last
+from wieldy.train.layout import laid_out, training_layout
 from wieldy.train.ranks import Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,7 +105,8 @@ def fit(
     ranks = Ranks()
     progress = progress if progress and ranks.first else Silent()
     ledger = ledger if ledger and ranks.first else Ledger(None)
-    trained = channels_last(copy.deepcopy(network))
+    layout = training_layout(network)
+    trained = laid_out(copy.deepcopy(network), layout)
     total = config.epochs * data.train.steps(config.batch_size)
     optimizer = _optimizer(trained, config)
     with seeded(config.seed, "fit"), progress.task("training", total) as task, ranks.watching():
@@ -116,8 +117,8 @@ def fit(
         index = done * (total // config.epochs)
         task.advance(index)
         training = _Training(
-            trained, ranks.wrapped(trained), data, hooks, config, loss, augment, optimizer, ranks, task,
-            total, index,
+            trained, layout, ranks.wrapped(trained), data, hooks, config, loss, augment, optimizer, ranks,
+            task, total, index,
         )  # fmt: skip
         for epoch in range(done, config.epochs):
             score = training.epoch(epoch)
@@ -129,7 +130,7 @@ def fit(
                 break
         for hook in hooks:
             hook.finish(trained)
-    return channels_first(trained).eval()
+    return laid_out(trained, torch.contiguous_format).eval()
 
 
 @dataclass
@@ -138,11 +139,13 @@ class _Training:
 
     Attributes:
         network: as hooks see it.
+        layout: of its weights, and so of inputs.
         together: computes as it does, for this process's part of each batch.
         index: of the next step, of `total`.
     """
 
     network: nn.Module
+    layout: torch.memory_format
     together: nn.Module
     data: Data
     hooks: tuple[Hook, ...]
@@ -186,7 +189,7 @@ class _Training:
         size = len(inputs[0])
         own = ranks.part(size)
         inputs = tuple(
-            value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+            value.to(memory_format=self.layout) if value.ndim == 4 else value
             for value in (whole[own] for whole in inputs)
         )
         rate = learning_rate(config, self.index, self.total)
