@@ -82,6 +82,11 @@ def test_evidence_on_other_numbers_of_examples_is_said() -> None:
     assert made.cautions == ("Evidence on corruptions rests on 200 and on 50 examples.",)
 
 
+def test_evidence_that_one_did_not_measure_is_no_question_of_numbers() -> None:
+    gone = Evidence.not_measured("corruptions", "", "left out")
+    assert of(other(evidence=(gone,))).cautions == ()
+
+
 def test_settings_that_differ_are_named_and_no_others() -> None:
     method = {**A.method, "recovery": {"epochs": 3, "learning_rate": 0.02}}
     budget = {"latency_ratio": 0.4, "bytes_ratio": None, "max_drop_points": 0.5}

@@ -65,18 +65,20 @@ def cautions(first: RunRecord, second: RunRecord) -> Iterator[str]:
     seconds = {item.kind: item for item in second.evidence}
     for item in first.evidence:
         other = seconds.get(item.kind)
-        if other and _examples(item) != _examples(other):
+        counts = [_examples(of) for of in (item, other) if of]
+        known = [count for count in counts if count is not None]
+        if len(set(known)) == 2:
             kind = item.kind.replace("_", " ")
-            yield f"Evidence on {kind} rests on {_examples(item)} and on {_examples(other)} examples."
+            yield f"Evidence on {kind} rests on {known[0]:,} and on {known[1]:,} examples."
 
 
 def _told(condition: Any) -> str:
     return value(condition) or "one that is not recorded"
 
 
-def _examples(item: Evidence) -> str:
+def _examples(item: Evidence) -> int | None:
     count = item.numbers.get("examples")
-    return f"{count:,}" if isinstance(count, int) else "an unknown number of"
+    return count if isinstance(count, int) else None
 
 
 def charts(first: RunRecord, second: RunRecord) -> Iterator[tuple[str, str, Drawings]]:
