@@ -66,13 +66,8 @@ def test_pages_ask_nobody_for_anything(site: Path, browser: Any) -> None:
 
 def test_search_works_from_the_disk(site: Path, browser: Any) -> None:
     page, foreign, wrong = visited(browser, site)
-    found = page.locator(".md-search-result__item").first
-    for _ in range(20):  # what is typed before the index was read leads to nothing
-        page.fill("input.md-search__input", "")
-        page.fill("input.md-search__input", "saturate")
-        page.wait_for_timeout(1000)
-        if found.is_visible():
-            break
+    page.locator("input.md-search__input").press_sequentially("saturate")  # the search listens to keys
+    page.wait_for_selector(".md-search-result__item", timeout=20_000)
     assert page.locator(".md-search-result__link[href*='quantize']").count() > 0
     assert (foreign, wrong) == ([], [])
     page.close()
