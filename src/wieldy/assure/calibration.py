@@ -79,7 +79,7 @@ def brier_scores(logits: Logits, targets: Labels) -> Floats:
     """Return |p - onehot(y)|^2 of (n, classes) logits, (n,): 0 where sure and right, 2 where sure and wrong.
 
     Example:
-        >>> brier_scores(np.float32([[100, 0], [100, 0]]), np.array([0, 1])).round(6).tolist()
+        >>> brier_scores(np.float32([[1000, 0], [1000, 0]]), np.array([0, 1])).tolist()
         [0.0, 2.0]
     """
     chances = probabilities(logits)
