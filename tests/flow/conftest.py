@@ -11,7 +11,7 @@ from wieldy.runtime.measure import measure
 @pytest.fixture(scope="module", autouse=True)
 def few_examples(own_core: None) -> Iterator[None]:
     """Every kind of evidence that a run gathers is gathered here too, from next to nothing."""
-    with looking_at(corruptions=1, attacks=1, outside=20, bounds=0):
+    with looking_at(corruptions=1, attacks=1, outside=20, bounds=1):
         yield
 
 

@@ -20,6 +20,8 @@ from wieldy.runtime.costs import cost_table
 from wieldy.stats.collect import Stats
 from wieldy.zoo.data.digits import optical_digits
 
+pytestmark = pytest.mark.usefixtures("own_core")  # mixes are tried by training and timing
+
 MIX = Mix(zeros={"2": 0.5})
 
 

@@ -64,20 +64,19 @@ def cautions(first: RunRecord, second: RunRecord) -> Iterator[str]:
         yield "The data differ: what was measured on them does not compare."
     seconds = {item.kind: item for item in second.evidence}
     for item in first.evidence:
-        other = seconds.get(item.kind)
-        counts = [_examples(of) for of in (item, other) if of]
-        known = [count for count in counts if count is not None]
-        if len(set(known)) == 2:
+        one, other = _examples(item), _examples(seconds.get(item.kind))
+        if one is not None and other is not None and one != other:
             kind = item.kind.replace("_", " ")
-            yield f"Evidence on {kind} rests on {known[0]:,} and on {known[1]:,} examples."
+            yield f"Evidence on {kind} rests on {one:,} and on {other:,} examples."
 
 
 def _told(condition: Any) -> str:
     return value(condition) or "one that is not recorded"
 
 
-def _examples(item: Evidence) -> int | None:
-    count = item.numbers.get("examples")
+def _examples(item: Evidence | None) -> int | None:
+    """On how many examples evidence rests; None where there is none, or it says nothing of them."""
+    count = item.numbers.get("examples") if item else None
     return count if isinstance(count, int) else None
 
 
